@@ -1,0 +1,1 @@
+"""How strange is it? Features in, score out."""

@@ -1,0 +1,1 @@
+"""Faust, taught to work in batches."""

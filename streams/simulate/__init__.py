@@ -1,0 +1,1 @@
+"""Streams that never were: honest accounts and attacks, seeded and labelled."""
