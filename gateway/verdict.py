@@ -41,7 +41,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What we decided about one subject. No verdict, an expired one or a silent topic mean: allow.
 
     `seq` rises by one with each verdict of a subject, so a reader can drop what arrives late. Times are
-    milliseconds UTC. `action` is kept as text on purpose: a newer detector may know more actions than its readers.
+    milliseconds UTC. `action` is kept as text on purpose: a newer detector may know more actions than its
+    readers.
     """
 
     id: Name
