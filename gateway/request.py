@@ -238,9 +238,11 @@ def explain(raw: bytes, error: Exception) -> UnreadableError:
     if problem.endswith("got `null`") and field.rpartition(".")[2] in _REQUIRED:
         return UnreadableError("missing_field", "missing, got null", field, "null")
     value = _show(field, _at_path(content, path, raw))
-    expected = _first_down(problem.partition(", got ")[0]).replace("`", "")
-    problem = f"{expected}, got {value or problem.partition(', got ')[2].strip('`') or 'another'}"
-    return UnreadableError(_reason(str(error), field), problem, field or None, value)
+    expected, _, kind = _first_down(problem).replace("`", "").partition(", got ")
+    got = value or kind
+    return UnreadableError(
+        _reason(str(error), field), f"{expected}, got {got}" if got else expected, field or None, value
+    )
 
 
 def _too_old(at: int) -> UnreadableError:
