@@ -1,8 +1,8 @@
 """Detector: the contract of everything that learns online how strange a row of features is.
 
-Rows are float64, one column a feature, scaled to [0, 1] by fixed documented limits; NaN says a feature is absent.
-Scores lie in [0, 1], higher is stranger. A detector is a River anomaly detector (`score_one`, `learn_one` with
-dicts) with two verbs more, `score_many` and `learn_many` with a matrix.
+Rows are float64, one column a feature, scaled to [0, 1] by fixed documented limits; NaN says absent. Scores
+lie in [0, 1], higher is stranger. A detector is a River anomaly detector (`score_one`, `learn_one` with a dict)
+with two verbs more, `score_many` and `learn_many` with a matrix.
 """
 
 import abc
@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from river.base import AnomalyDetector
 
-from .snapshot import Setting, SnapshotError, State, pack, unpack
-
+from models.snapshot import Setting, SnapshotError, State, pack, unpack
 
 FloatMatrix: TypeAlias = npt.NDArray[np.float64]
 """rows x features"""
@@ -45,15 +44,15 @@ class Places(NamedTuple):
 class Detector(AnomalyDetector):
     """What every detector can do. Subclasses write `locate`, `score_at`, `learn_at`, and their state.
 
-    `features` names the columns of a matrix and the keys of a dict; unknown keys are ignored, missing ones count
-    as absent. Nothing here reads a clock or rolls dice: the same rows in the same order give the same scores.
+    `features` names the columns of a matrix and the keys of a dict; unknown keys are ignored, missing ones
+    are absent. Nothing here reads a clock or rolls dice: equal rows in equal order give equal scores.
     """
 
     kind: ClassVar[str]
     """The name in a snapshot: which class can read it."""
 
     complete_rows: ClassVar[bool] = False
-    """Whether an ensemble should fill absent features with typical values before it shows rows to this one."""
+    """Whether an ensemble should fill absent features with typical values before it shows rows here."""
 
     def __init__(self, features: tuple[str, ...]) -> None:
         if not features or len(set(features)) != len(features):

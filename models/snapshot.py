@@ -1,8 +1,8 @@
 """Snapshot: what a detector has learned, as bytes that outlive the process.
 
-Layout: 8 bytes magic, then as little-endian uint32 the version, the header's length and the CRC-32 of all that
-follows; the header (JSON: kind, settings, numbers, and name, type and shape of each array); the raw bytes of the
-arrays in that order. No pickle: reading a snapshot runs no code, and a foreign, damaged or newer one is refused.
+Layout: 8 bytes magic, then as little-endian uint32 the version, the header's length and the CRC-32 of all
+that follows; the header (JSON: kind, settings, numbers, and name, type and shape of each array); the arrays'
+raw bytes in that order. No pickle: reading runs no code, and foreign, damaged or newer bytes are refused.
 """
 
 import struct
