@@ -1,0 +1,224 @@
+"""Transport: Faust's Kafka transport, taught to hand over micro-batches.
+
+Faust awaits two futures and takes a lock for each message, which is most of its cost. Here a poll of a
+batched topic becomes a few messages whose value is a Chunk of raw records. All other topics stay record by
+record, as Faust knows them. What Faust does about acks and rebalances rests on one message being one offset, so
+batched topics are kept out of it: they are consumed with `noack()`, and `streams.engine.acks` says what may be
+committed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, cast
+
+import faust
+from aiokafka import ConsumerRecord
+from faust.transport.drivers import aiokafka as stock
+from faust.types import TP, ConsumerMessage, Message
+
+from .acks import Acks, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Raw records of one partition in offset order. Set `span.done` when nothing of them can be lost."""
+
+    partition: int
+    records: list[ConsumerRecord]
+    span: Span
+
+
+class Batching(Protocol):
+    """What the transport needs to know of the worker, and tells it."""
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Topics that are handed over in chunks."""
+
+    @property
+    def chunk(self) -> int:
+        """Most records in a chunk."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """Time allowed to finish work in hand before partitions move or the worker ends."""
+
+    def assigned(self, partitions: set[TP]) -> None:
+        """Called with all batched partitions of a new assignment, none of which is fetched from until
+        `Consumer.release`. Must not wait.
+        """
+
+    async def drain(self) -> None:
+        """Called when fetching has stopped: finish what is in hand, set its spans done. May be cancelled."""
+
+    def revoked(self) -> None:
+        """Called after `drain`, or its deadline: what is still undone belongs to the next owner."""
+
+
+class App(faust.App):
+    """A Faust application whose transport hands over chunks."""
+
+    batching: Batching
+
+
+class Consumer(stock.Consumer):
+    """Faust's consumer with chunks, their own acks, and a drain with a deadline."""
+
+    app: App
+
+    acks: dict[TP, Acks]
+    """The batched partitions we own."""
+
+    _withheld: set[TP]
+    """Partitions of ours that nobody may fetch from yet: their profiles are being restored."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.acks = {}
+        self._withheld = set()
+
+    # Fetching
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109
+        """Messages of the next poll: other topics by record, then chunks, partitions taking turns."""
+        records, _ = await self._wait_next_records(timeout)
+        if records is None or self.should_stop:
+            return
+        generation = self.app.consumer_generation_id
+        for tp, message in self._messages(records):
+            # What is left when the flow stops is fetched again: no flow resumes without `perform_seek`.
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            yield tp, message
+
+    def _messages(self, records: Mapping[TP, list[ConsumerRecord]]) -> Iterator[tuple[TP, Message]]:
+        size = self.app.batching.chunk
+        batched = {tp: found for tp, found in records.items() if tp in self.acks}
+        others = {tp: found for tp, found in records.items() if tp not in self.acks}
+        for tp, record in self.scheduler.iterate(others):
+            yield tp, self._to_message(tp, record)
+        for start in range(0, max(map(len, batched.values()), default=0), size):
+            for tp, found in batched.items():
+                piece = found[start : start + size]
+                if piece:
+                    yield tp, self._to_chunk(tp, piece)
+
+    def _to_chunk(self, tp: TP, records: list[ConsumerRecord]) -> ConsumerMessage:
+        first, last = records[0], records[-1]
+        span = self.acks[tp].fetched(first.offset, last.offset)
+        message = ConsumerMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=last.offset,
+            timestamp=last.timestamp / 1000,
+            timestamp_type=last.timestamp_type,
+            headers=None,
+            key=None,
+            value=cast(bytes, Chunk(tp.partition, records, span)),
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=0,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        # Faust waits for tracked messages by their own acks, which chunks do not use.
+        message.tracked = True
+        return message
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Leave backpressure on chunks to their bounded queue: the fetcher waits until it has room.
+
+        Faust's own way takes the partition out of the active set and puts it back when the queue drains,
+        even if it was revoked in between.
+        """
+        if tp not in self.acks:
+            super().on_buffer_full(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        # Faust's gaps include the offset just fetched, and grow by one integer a record.
+        if tp not in self.acks:
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    # Committing
+
+    def _filter_tps_with_pending_acks(self, topics: Set[str | TP] | None = None) -> Iterator[TP]:
+        yield from super()._filter_tps_with_pending_acks(topics)
+        yield from (tp for tp in self.acks if topics is None)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp in self.acks:
+            return self.acks[tp].committable()
+        return super()._new_offset(tp)
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        committed = await super()._commit_offsets(offsets, start_new_transaction)
+        if committed:
+            for tp, offset in offsets.items():
+                if tp in self.acks:
+                    self.acks[tp].commit(offset)
+        return committed
+
+    async def perform_seek(self) -> None:
+        """Go back to what is committed, or to the beginning, and forget what was fetched past it."""
+        await super().perform_seek()
+        # aiokafka leaves a partition without a commit where it is: perhaps past records we dropped.
+        fresh = [tp for tp in self.assignment() if not self._committed_offset[tp]]
+        if fresh:
+            await self._thread.seek_to_beginning(*fresh)
+        for tp, acks in self.acks.items():
+            acks.seek(self._committed_offset[tp])
+
+    # Moving partitions
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish and commit before Faust hears of it: Faust forgets acked offsets before its last commit."""
+        owned = self.assignment()
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        self.pause_partitions(owned)
+        self.app.flow_control.clear()
+        await self.wait_empty()
+        self.acks.clear()
+        self._withheld.clear()
+        self.app.batching.revoked()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Withhold the batched partitions until the worker releases them."""
+        batched = {tp for tp in assigned if tp.topic in self.app.batching.topics}
+        self.acks = {tp: Acks() for tp in batched}
+        self._withheld = set(batched)
+        self.app.batching.assigned(batched)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Resume all but what is withheld."""
+        super().resume_partitions({tp for tp in tps if tp not in self._withheld})
+
+    def release(self, tp: TP) -> None:
+        """Let a withheld partition be fetched from."""
+        if tp in self._withheld:
+            self._withheld.discard(tp)
+            super().resume_partitions({tp})
+
+    async def wait_empty(self) -> None:
+        """Finish and commit work in hand within a deadline: before partitions move, and at the end."""
+        if self.app.crashed:
+            return
+        try:
+            async with asyncio.timeout(self.app.batching.drain_seconds):
+                await self.app.batching.drain()
+                await super().wait_empty()
+                # Faust's commit only waited if another was under way, and that one may not hold our acks.
+                await self.commit()
+        except TimeoutError:
+            # The next owner repeats what is undone. Its profiles know what they already hold.
+            self.log.warning("Draining took longer than %s s: giving up", self.app.batching.drain_seconds)
+
+
+class Transport(stock.Transport):
+    """Faust's transport for `stillwatch://` brokers."""
+
+    Consumer: ClassVar[type[stock.Consumer]] = Consumer

@@ -1,0 +1,98 @@
+"""Topics: the names, sizes and cleanup of everything on the wire."""
+
+from typing import Final, Literal, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from .settings import LARGEST_MESSAGE, PREFIX, Settings
+
+_DAY: Final = 86_400_000
+
+
+class TopicsError(RuntimeError):
+    """Topics are missing or do not fit together; the message says which, and what to do."""
+
+
+class Topic(NamedTuple):
+    """One topic. `partitions` None means as many as `requests`: these must stay equal."""
+
+    noun: str
+    policy: Literal["delete", "compact"]
+    partitions: int | None = None
+    retention_ms: int | None = None
+    max_bytes: int | None = None
+
+    def name(self, settings: Settings) -> str:
+        """The name on the wire."""
+        return settings.topic_prefix + self.noun
+
+    def count(self, settings: Settings) -> int:
+        """Partitions it is created with."""
+        return settings.partitions if self.partitions is None else self.partitions
+
+
+REQUESTS: Final = Topic("requests", "delete")
+LINKS: Final = Topic("links", "delete", retention_ms=_DAY)
+PROFILES: Final = Topic("profiles", "compact")
+ENFORCEMENT: Final = Topic("enforcement", "compact", 6)
+ALERTS: Final = Topic("alerts", "delete", 1, 30 * _DAY)
+AUDIT: Final = Topic("audit", "delete", 6, 400 * _DAY)
+FEEDBACK: Final = Topic("feedback", "delete", 6, 30 * _DAY)
+UNREADABLE: Final = Topic("unreadable", "delete", 6, 7 * _DAY, LARGEST_MESSAGE)
+CAMPAIGNS: Final = Topic("campaigns", "compact", 6)
+
+TOPICS: Final = (REQUESTS, LINKS, PROFILES, ENFORCEMENT, ALERTS, AUDIT, FEEDBACK, UNREADABLE, CAMPAIGNS)
+
+
+async def create(settings: Settings) -> list[str]:
+    """Create the topics that are missing and return their names. Raises TopicsError where Kafka refuses."""
+    created = []
+    async with AIOKafkaAdminClient(**settings.connection()) as admin:
+        for topic in TOPICS:
+            config: dict[str, str] = {"cleanup.policy": topic.policy}
+            if topic.retention_ms is not None:
+                config["retention.ms"] = str(topic.retention_ms)
+            if topic.max_bytes is not None:
+                config["max.message.bytes"] = str(topic.max_bytes)
+            name = topic.name(settings)
+            new = NewTopic(name, topic.count(settings), settings.replication, topic_configs=config)
+            try:
+                response = await admin.create_topics([new])
+            except KafkaError as error:
+                raise TopicsError(f"{name}: {error}") from error
+            for _, code, *text in response.topic_errors:
+                if code == TopicAlreadyExistsError.errno:
+                    continue
+                if code:
+                    raise TopicsError(f"{name}: {(text and text[0]) or for_code(code).__name__}")
+                created.append(name)
+    return created
+
+
+async def counts(settings: Settings) -> dict[str, int]:
+    """Partitions of those of our topics that exist, by name."""
+    names = [topic.name(settings) for topic in TOPICS]
+    async with AIOKafkaAdminClient(**settings.connection()) as admin:
+        found = set(await admin.list_topics())
+        described = await admin.describe_topics([name for name in names if name in found])
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+async def check(settings: Settings) -> None:
+    """Raise TopicsError unless all topics exist and those that share partitions have equally many."""
+    verify(await counts(settings), settings)
+
+
+def verify(found: dict[str, int], settings: Settings) -> None:
+    """The rule behind `check`: `found` maps topic names to partitions."""
+    missing = [topic.name(settings) for topic in TOPICS if topic.name(settings) not in found]
+    if missing:
+        raise TopicsError(f"missing topics: {', '.join(missing)}; create them with: stillwatch topics create")
+    equal = [topic.name(settings) for topic in TOPICS if topic.partitions is None]
+    if len({found[name] for name in equal}) > 1:
+        sizes = ", ".join(f"{name} has {found[name]}" for name in equal)
+        raise TopicsError(
+            f"partitions differ: {sizes}. A profile lives on the partition of its account's requests, "
+            f"so they must be equal: create the odd ones anew, or start with another {PREFIX}TOPIC_PREFIX."
+        )
