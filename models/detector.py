@@ -1,8 +1,8 @@
 """Detector: the contract of everything that learns online how strange a row of features is.
 
 Rows are float64, one column a feature, scaled to [0, 1] by fixed documented limits; NaN says absent. Scores
-lie in [0, 1], higher is stranger. A detector is a River anomaly detector (`score_one`, `learn_one` with a dict)
-with two verbs more, `score_many` and `learn_many` with a matrix.
+lie in [0, 1], higher is stranger. A detector is a River anomaly detector (`score_one`, `learn_one` with a
+dict) with two verbs more, `score_many` and `learn_many` with a matrix.
 """
 
 import abc
