@@ -1,0 +1,273 @@
+"""The command `stillwatch`."""
+
+# Imports of the detector wait inside the commands: `stillwatch --help` must not load numpy, Kafka and Faust.
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .replay import Recording, Step
+    from .settings import Settings
+
+BAD_INPUT = 2
+"""Exit status for what the caller can mend: a wrong option, file, policy or setting. Failures exit with 1."""
+
+
+def _fail(message: object, status: int = 1) -> NoReturn:
+    """End with one sentence on standard error."""
+    click.echo(f"stillwatch: {message}", err=True)
+    sys.exit(status)
+
+
+def _settings() -> "Settings":
+    import os
+
+    from .settings import Settings, SettingsError
+
+    try:
+        return Settings.read(os.environ)
+    except SettingsError as error:
+        _fail(error, BAD_INPUT)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("stillwatch"), message="stillwatch %(version)s")
+def main() -> None:
+    """Watch the request stream of an LLM API and stop distillation attacks while they are still worth little.
+
+    Where a worker runs is set by variables (see `stillwatch settings`), what a score earns by a policy file.
+    """
+
+
+@main.command()
+def settings() -> None:
+    """Print every setting, the value in force and what it is for; secrets are masked."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("variable", "value", "default", "what it is for")
+    for row in _settings().describe():
+        table.add_row(*(escape(cell) for cell in row))
+    _console().print(table)
+
+
+@main.group()
+def topics() -> None:
+    """Create or check the Kafka topics."""
+
+
+@topics.command("create")
+def topics_create() -> None:
+    """Create the topics that are missing."""
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    from .topics import TopicsError, create
+
+    where = _settings()
+    try:
+        created = asyncio.run(create(where))
+    except TopicsError as error:
+        _fail(error)
+    except (KafkaError, OSError) as error:
+        _fail(f"{where.brokers}: {error}")
+    for name in created:
+        click.echo(f"created {name}")
+    if not created:
+        click.echo("all topics exist")
+
+
+@topics.command("check")
+def topics_check() -> None:
+    """Check that all topics exist and fit together; exit status 1 when they do not."""
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    from .topics import TopicsError, check
+
+    where = _settings()
+    try:
+        asyncio.run(check(where))
+    except TopicsError as error:
+        _fail(error)
+    except (KafkaError, OSError) as error:
+        _fail(f"{where.brokers}: {error}")
+    click.echo("all topics exist and fit together")
+
+
+@main.group()
+def policy() -> None:
+    """What a score earns."""
+
+
+@policy.command("check")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def policy_check(file: Path | None) -> None:
+    """Check a policy FILE and print its ladder; exit status 2 when it is refused.
+
+    Without FILE it is the packaged policy.
+    """
+    from rich.table import Table
+
+    from sinks.policy import Policy, PolicyError
+
+    try:
+        checked = Policy.load(file)
+    except PolicyError as error:
+        _fail(error, BAD_INPUT)
+    table = Table("rung", "score", "until below", "kinds", "after requests", "or share of budget", "for hours", "mode")
+    for rung in checked.rungs:
+        table.add_row(
+            rung.action,
+            f"{rung.score:g}",
+            f"{rung.leave:g}",
+            f"{rung.kinds}",
+            f"{rung.requests:,}",
+            "" if rung.share is None else f"{rung.share:.0%}",
+            f"{rung.seconds / 3600:g}",
+            (rung.mode or checked.mode) if rung.enabled else "off",
+        )
+    _console().print(table)
+    click.echo(f"policy {checked.version}: {checked.mode}, {len(checked.exempt)} exempt")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 1_024),
+    default=1,
+    show_default=True,
+    help="Pipelines side by side.",
+)
+@click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    help="Policy file in place of the packaged one.",
+)
+@click.option("--verdicts", type=click.Path(path_type=Path), help="Write every verdict here, one JSON object a line.")
+@click.option(
+    "--unreadable",
+    type=click.Path(path_type=Path),
+    help="Keep the lines that cannot be read here, untouched.",
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Write all counts here as JSON.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Label file: tell honest accounts from attacks.")
+def replay(
+    files: tuple[Path, ...],
+    partitions: int,
+    policy_file: Path | None,
+    verdicts: Path | None,
+    unreadable: Path | None,
+    report: Path | None,
+    labels: Path | None,
+) -> None:
+    """Run recorded requests through the detector, in event time.
+
+    FILES hold one request a line (JSON), plain, .gz or .zst; - is standard input. The same files and options
+    give the same verdicts, byte for byte.
+    """
+    from time import perf_counter
+
+    import msgspec
+
+    from gateway.verdict import encode
+    from sinks.policy import Policy, PolicyError
+
+    from . import tally as tallying
+    from .pipeline import Pipeline
+    from .replay import STDIN, Recording, RecordingError
+    from .replay import replay as steps_of
+
+    for path in {verdicts, unreadable, report} & {*files, labels} - {None, STDIN}:
+        _fail(f"{path} is read and cannot be written at once", BAD_INPUT)
+    try:
+        rules = Policy.load(policy_file)
+        recording = Recording(files)
+        tally = tallying.Tally(None if labels is None else tallying.read_labels(labels))
+    except (PolicyError, RecordingError, tallying.LabelsError) as error:
+        _fail(error, BAD_INPUT)
+    pipelines = [Pipeline(rules) for _ in range(partitions)]
+    started = perf_counter()
+    with ExitStack() as stack:
+        verdicts_out, unreadable_out, report_out = (_open(stack, path) for path in (verdicts, unreadable, report))
+        try:
+            for step in _with_progress(steps_of(recording, pipelines), recording):
+                tally.add(step)
+                if verdicts_out:
+                    verdicts_out.writelines(encode(one.verdict) + b"\n" for one in step.outcome.decisions)
+                if unreadable_out:
+                    unreadable_out.writelines((aside.record.value or b"") + b"\n" for aside in step.outcome.unreadable)
+        except RecordingError as error:
+            _fail(f"{error} (after {tally.requests:,} requests)")
+        seconds = perf_counter() - started
+        found = tally.report(rules.version)
+        if report_out:
+            report_out.write(msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2) + b"\n")
+    console = _console()
+    if found.subjects:
+        console.print(tallying.subjects_table(found))
+    if found.groups is not None:
+        console.print(tallying.groups_table(found.groups))
+    accounts = sum(pipeline.accounts for pipeline in pipelines)
+    click.echo(f"{found.requests:,} requests in {seconds:.1f} s ({found.requests / seconds:,.0f}/s)")
+    click.echo(f"{accounts:,} accounts, {len(found.subjects):,} of them met with a verdict")
+    click.echo(f"{sum(found.unreadable.values()):,} lines could not be read{_reasons(found.unreadable)}")
+
+
+def _reasons(unreadable: dict[str, int]) -> str:
+    ranked = sorted(unreadable.items(), key=lambda row: (-row[1], row[0]))
+    return f" ({', '.join(f'{reason} {count:,}' for reason, count in ranked)})" if ranked else ""
+
+
+def _open(stack: ExitStack, path: Path | None) -> BinaryIO | None:
+    if path is None:
+        return None
+    try:
+        return stack.enter_context(path.open("wb"))
+    except OSError as error:
+        _fail(f"{path}: {error.strerror}", BAD_INPUT)
+
+
+def _with_progress(steps: "Iterator[Step]", recording: "Recording") -> "Iterator[Step]":
+    """The same steps, with a bar on standard error where a person looks at it."""
+    if not sys.stderr.isatty():
+        yield from steps
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.completed:,.0f} MB"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        total = None if recording.total is None else recording.total / 1e6
+        bar = progress.add_task("replay", total=total)
+        for step in steps:
+            progress.update(bar, completed=recording.position / 1e6)
+            yield step
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # A pipe has no width; 80 columns would break every line.
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+if __name__ == "__main__":
+    main()

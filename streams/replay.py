@@ -1,0 +1,180 @@
+"""Replay: recorded requests through the pipeline, in event time."""
+
+import gzip
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, BinaryIO, Final, NamedTuple, cast
+
+import msgspec
+import zstandard
+
+from .pipeline import Outcome, Pipeline
+
+BATCH: Final = 1_000
+"""Batches close when one has this many records: about what a worker takes at a time under load."""
+
+SPAN_MS: Final = 60_000
+"""Batches close when event time has moved on by this much, so that a quiet hour delays no verdict."""
+
+STDIN: Final = Path("-")
+
+
+class RecordingError(RuntimeError):
+    """A recording that cannot be opened or decompressed to its end; the message names the file."""
+
+
+class Recorded(msgspec.Struct, frozen=True, gc=False):
+    """One line of a recording in the shape of a broker's record. No broker, so no time of its own (-1)."""
+
+    key: bytes | None
+    value: bytes | None
+    offset: int
+    timestamp: int = -1
+
+
+class Step(NamedTuple):
+    """One batch of one partition: what went in and what came of it."""
+
+    partition: int
+    records: Sequence[Recorded]
+    outcome: Outcome
+
+
+class _Peek(msgspec.Struct, gc=False):
+    at: int | None = None
+    account: str | None = None
+
+
+_peek: Final = msgspec.json.Decoder(_Peek)
+
+
+def account_of(line: bytes) -> str | None:
+    """The account a line names, if it names one; the line need not be readable as a request."""
+    try:
+        return _peek.decode(line).account
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def replay(lines: Iterable[bytes], pipelines: Sequence[Pipeline]) -> Iterator[Step]:
+    """Cut lines into batches, give each to the pipeline of its partition, and yield what comes of it.
+
+    Lines may come in any order; empty ones are skipped. Accounts go to partitions as a producer with Kafka's
+    default partitioner (murmur2) sends them; a line that names no account goes to the first. The same lines
+    and as many pipelines give the same steps, always. At the end verdicts whose time is over are lifted, and
+    those that would end after the newest request are left standing.
+    """
+    partition_of = _partitioner(len(pipelines))
+    batches: list[list[Recorded]] = [[] for _ in pipelines]
+    offsets = [0] * len(pipelines)
+    opened_at: int | None = None
+    event_at = 0
+    for line in lines:
+        line = line.rstrip(b"\r\n")
+        if not line:
+            continue
+        at = _at(line)
+        partition = partition_of(line)
+        full = len(batches[partition]) >= BATCH
+        if full or (at is not None and opened_at is not None and at - opened_at >= SPAN_MS):
+            for step in _close(batches, pipelines):
+                event_at = max(event_at, step.outcome.event_at)
+                yield step
+            opened_at = None
+        if opened_at is None:
+            opened_at = at
+        batches[partition].append(Recorded(None, line, offsets[partition]))
+        offsets[partition] += 1
+    for step in _close(batches, pipelines):
+        event_at = max(event_at, step.outcome.event_at)
+        yield step
+    for partition, pipeline in enumerate(pipelines):
+        if over := pipeline.expire(event_at):
+            yield Step(partition, (), Outcome(decisions=over, event_at=event_at))
+
+
+def _close(batches: list[list[Recorded]], pipelines: Sequence[Pipeline]) -> Iterator[Step]:
+    for partition, records in enumerate(batches):
+        if records:
+            batches[partition] = []
+            yield Step(partition, records, pipelines[partition].process(records))
+
+
+def _at(line: bytes) -> int | None:
+    """Event time of a line, only to cut batches by. Looked up first, parsed where that fails."""
+    start = line.find(b'"at":') + 5
+    if start > 4:
+        try:
+            return int(line[start : line.find(b",", start)])
+        except ValueError:
+            pass
+    try:
+        return _peek.decode(line).at
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _partitioner(partitions: int) -> Callable[[bytes], int]:
+    if partitions == 1:
+        return lambda _: 0
+    from aiokafka.partitioner import murmur2  # pure Python and slow: asked once for each account
+
+    known: dict[str | None, int] = {None: 0}
+
+    def partition_of(line: bytes) -> int:
+        account = account_of(line)
+        partition = known.get(account)
+        if partition is None:
+            partition = (murmur2((account or "").encode()) & 0x7FFFFFFF) % partitions
+            known[account] = partition
+        return partition
+
+    return partition_of
+
+
+class Recording:
+    """The lines of recorded files one after the other: plain, `.gz`, `.zst`, or `-` for standard input.
+
+    `total` is the size of the files in bytes (None with standard input), `position` how much of it was read.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._done = 0
+        self._raw: BinaryIO | None = None
+        self.total: int | None = None
+        try:
+            if STDIN not in paths:
+                self.total = sum(path.stat().st_size for path in paths)
+        except OSError as error:
+            raise RecordingError(f"{error.filename}: {error.strerror}") from error
+
+    @property
+    def position(self) -> int:
+        """Bytes of the files read so far, as they lie on the disk."""
+        return self._done + (self._raw.tell() if self._raw is not None and self.total is not None else 0)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for path in self._paths:
+            with ExitStack() as stack:
+                try:
+                    self._raw = sys.stdin.buffer if path == STDIN else stack.enter_context(path.open("rb"))
+                    yield from _decompressed(self._raw, path.suffix)
+                    self._done = self.position
+                except (OSError, EOFError, zstandard.ZstdError) as error:
+                    raise RecordingError(f"{path}: {error}") from error
+                finally:
+                    self._raw = None
+
+
+def _decompressed(raw: BinaryIO, suffix: str) -> IO[bytes]:
+    if suffix == ".gz":
+        return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+    if suffix == ".zst":
+        return io.BufferedReader(
+            zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), 1 << 20
+        )
+    return raw
