@@ -1,0 +1,68 @@
+"""Score: evidence added up to one probability, with its reasons."""
+
+from typing import Final
+
+import numpy as np
+
+from .detector import FloatMatrix, FloatVector, IntVector
+from .signals import SIGNALS
+
+VERSION: Final = "signals-1 ensemble-1"
+"""Which evidence a score was made of; every verdict names it."""
+
+PRIOR: Final = -6.0
+"""Log-odds that an account is harvesting before anything is known of it: about 1 in 400."""
+
+ANOMALY_CAP: Final = 2.0
+"""The most that strangeness alone may weigh: what is rare is not yet guilty."""
+
+HOLD_SECONDS: Final = 21_600.0
+"""Evidence that is no longer seen fades with this time constant (six hours), so a pause does not wipe it out."""
+
+NAMES: Final = (*SIGNALS, "anomaly")
+"""The columns of a weight matrix."""
+
+_KINDS: Final = ("volume", "output", "timing", "identity", "content", "model")
+_KIND_OF: Final = np.array([_KINDS.index(signal.kind) for signal in SIGNALS.values()] + [_KINDS.index("model")])
+
+KIND_COUNTS_FROM: Final = 0.5
+"""Evidence below this (odds of 1.6 to 1) is too weak to count as a kind of its own."""
+
+
+def anomaly(tail: FloatVector) -> FloatVector:
+    """Evidence in a conformal p-value: the log of the e-value 0.5 / sqrt(p), not below 0, capped.
+
+    Source: Vovk and Wang, "E-values: calibration, combination and applications" (2021), calibrator k * p^(k-1), k =
+    0.5.
+    """
+    return np.clip(np.log(0.5) - 0.5 * np.log(np.maximum(tail, 1e-12)), 0.0, ANOMALY_CAP)
+
+
+def hold(now: FloatMatrix, before: FloatMatrix, elapsed_ms: IntVector) -> FloatMatrix:
+    """Evidence as it stands: what is seen now, or what was seen before and has faded, whichever is more."""
+    kept = before * np.exp(-elapsed_ms / (HOLD_SECONDS * 1000.0))[:, None]
+    return np.maximum(now, kept)
+
+
+def score(weights: FloatMatrix) -> FloatVector:
+    """The probability of an attack for each row of weights (log-odds, columns NAMES)."""
+    return 1.0 / (1.0 + np.exp(-(PRIOR + weights.sum(axis=1))))
+
+
+def kinds(weights: FloatMatrix) -> IntVector:
+    """How many independent kinds of evidence each row carries, 0 to 6."""
+    strongest = np.zeros((len(weights), len(_KINDS)))
+    for column, kind in enumerate(_KIND_OF):
+        np.maximum(strongest[:, kind], weights[:, column], out=strongest[:, kind])
+    return np.count_nonzero(strongest >= KIND_COUNTS_FROM, axis=1)
+
+
+def scenario(terms: set[str]) -> str:
+    """The field's word for what seems to go on, from the terms that carry evidence."""
+    if "rationale_cue_share" in terms:
+        return "chain-of-thought critiquing"
+    if terms & {"inline_tags_cue_share", "reasoning_cue_share", "reasoning_share"}:
+        return "chain-of-thought extraction"
+    if "grading_cue_share" in terms:
+        return "autograding"
+    return "synthetic data generation"

@@ -1,0 +1,227 @@
+"""Pipeline: observe, score, decide, learn; no Kafka, no clock."""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+from models.ensemble import Ensemble
+
+from gateway.verdict import Exposure, Reason, Verdict
+from models import score as scoring
+from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
+from models.signals import WORDS, TermIndices, evidence
+from sinks.policy import Decision, Policy
+
+from .batch import Batch, Record, SetAside, read
+from .features import DETECTOR_FEATURES, Features, features, matrix
+from .profiles import TOTALS, Block, Profiles, observe
+from .typical import Typical
+from .windows import Groups
+
+REASONS_SHOWN: Final = 5
+REASON_FROM: Final = 0.25
+"""Evidence below this is noise to the person who reads the verdict."""
+
+_WORDS: Final = tuple(WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one micro-batch."""
+
+    requests: int = 0
+    """Readable requests, each counted in its profile."""
+    skipped: int = 0
+    """Requests that their profile already held: read again after a crash."""
+    decisions: list[Decision] = field(default_factory=list)
+    unreadable: list[SetAside] = field(default_factory=list)
+    scores: FloatVector = field(default_factory=lambda: np.zeros(0))
+    """The score of each account that the batch touched."""
+    event_at: int = 0
+    """The newest `at` (ms) of the batch; 0 when nothing was readable."""
+
+
+class Pipeline:
+    """Everything that happens to the requests of one partition, in one place and one order.
+
+    The Faust agent, `replay` and the tests drive it. It is synchronous and deterministic: the same records in the same
+    batches give the same decisions. Time is the newest `at` it has seen.
+    """
+
+    def __init__(self, policy: Policy, *, detector: Ensemble | None = None) -> None:
+        self.policy = policy
+        self.profiles = Profiles()
+        self.typical = Typical()
+        self.event_at = 0
+        self._detector = detector if detector is not None else Ensemble(features=DETECTOR_FEATURES)
+        self._held_until = -1  # offsets up to here may be held by restored rows
+        self._ends: list[
+            tuple[int, int]
+        ] = []  # (until, row) of every rung; stale entries are dropped when they come up
+
+    @property
+    def accounts(self) -> int:
+        """Profiles held."""
+        return len(self.profiles)
+
+    def process(self, records: Sequence[Record]) -> Outcome:
+        """Take one micro-batch of raw records through all four steps."""
+        batch, unreadable = read(records)
+        if batch is None:
+            return Outcome(unreadable=unreadable)
+        rows = self.profiles.rows(batch.accounts)
+        skipped = 0
+        if int(batch.offsets.min()) <= self._held_until:
+            held = batch.offsets <= self.profiles.table["offset"][rows]
+            skipped = int(np.count_nonzero(held))
+            if skipped:
+                again = set(batch.offsets[~held].tolist())
+                batch, _ = read([record for record in records if record.offset in again])
+                if batch is None:
+                    return Outcome(skipped=skipped, unreadable=unreadable)
+                rows = self.profiles.rows(batch.accounts)
+        groups = Groups.by(rows)
+        block = self.profiles.table[groups.rows]
+        observe(block, batch, self._cost(batch), groups)
+        event_at = int(block["at"].max())
+        self.event_at = max(self.event_at, event_at)
+        found = features(block)
+        view = matrix(found)
+        largest = self._score(block, found, view)
+        decisions = self._decide(groups.rows, block, found, largest)
+        self.profiles.put(groups.rows, block)
+        self._detector.learn_many(view, groups.rows)
+        self.typical.learn(found)
+        decisions += self.expire(self.event_at)
+        return Outcome(len(batch), skipped, decisions, unreadable, block["score"].astype(np.float64), event_at)
+
+    def expire(self, now: int) -> list[Decision]:
+        """Lift every rung whose time is over at `now` (ms) and whose account has not been heard of since."""
+        lifted = []
+        table = self.profiles.table
+        while self._ends and self._ends[0][0] <= now:
+            until, row = heapq.heappop(self._ends)
+            if table["until"][row] != until or not table["rung"][row]:
+                continue
+            block = table[row : row + 1].copy()
+            block["rung"], block["until"] = 0, 0
+            lifted.append(self._decision(row, block, 0, until, {}, None))
+            self.profiles.put(np.array([row]), block)
+        return lifted
+
+    def snapshot_dirty(self) -> list[tuple[str, bytes]]:
+        """Profiles changed since the last call, for the changelog."""
+        return self.profiles.changed()
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take stored profiles back, before the first batch."""
+        self.profiles.restore(list(rows))
+        table = self.profiles.table[: len(self.profiles)]
+        if len(table):
+            self._held_until = int(table["offset"].max())
+            self.event_at = int(table["at"].max())
+        on_a_rung = np.flatnonzero(table["rung"])
+        self._ends = list(zip(table["until"][on_a_rung].tolist(), on_a_rung.tolist(), strict=True))
+        heapq.heapify(self._ends)
+
+    def _cost(self, batch: Batch) -> FloatVector:
+        per_input, per_output = self.policy.prices.per_token(batch.models)
+        return batch.input_tokens * per_input + batch.output_tokens * per_output
+
+    def _score(self, block: Block, found: Features, view: FloatMatrix) -> TermIndices:
+        seen = evidence(found, len(block))
+        strange = scoring.anomaly(self._detector.tail_many(view))
+        now = np.concatenate((seen.weights, strange[:, None]), axis=1)
+        held = scoring.hold(now, block["evidence"].astype(np.float64), block["at"] - block["scored_at"])
+        block["evidence"] = held
+        block["scored_at"] = block["at"]
+        block["score"] = scoring.score(held)
+        return seen.terms
+
+    def _decide(self, rows: IntVector, block: Block, found: Features, largest: TermIndices) -> list[Decision]:
+        policy, at, was = self.policy, block["at"], block["rung"]
+        totals = dict(zip(TOTALS, block["totals"].T, strict=True))
+        share = policy.share_of_budget(totals["requests"], totals["output_tokens"], totals["reasoning_tokens"])
+        earned = policy.rungs_for(
+            block["score"].astype(np.float64), totals["requests"], scoring.kinds(block["evidence"]), share, was,
+            self._exempt(rows, block),
+        )  # fmt: skip
+        over = block["until"] <= at
+        # A rung holds for its time: it is left early only upwards, so an account that slows down is not let off at
+        # once.
+        rung = np.where(over | (earned > was), earned, was)
+        seconds = np.array([ruling.seconds for ruling in policy.rulings])
+        stale = (rung > 0) & (earned >= rung) & (block["until"] - at < seconds[rung] * 500)
+        announced = np.flatnonzero((rung != was) | stale)
+        block["rung"] = rung
+        decisions = []
+        for position in announced.tolist():
+            one = block[position : position + 1]
+            row = int(rows[position])
+            ruling = policy.rulings[int(rung[position])]
+            one["until"] = one["at"] + ruling.seconds * 1000 if rung[position] else 0
+            if rung[position]:
+                heapq.heappush(self._ends, (int(one["until"][0]), row))
+            values = {name: float(value[position]) for name, value in found.items()}
+            decisions.append(
+                self._decision(row, one, int(rung[position]), int(at[position]), values, largest[position])
+            )
+        return decisions
+
+    def _exempt(self, rows: IntVector, block: Block) -> BoolVector | None:
+        if not self.policy.exempt:
+            return None
+        names = (self.profiles.name(row) for row in rows.tolist())
+        exempt = [
+            self.policy.exempts("account", name, at) for name, at in zip(names, block["at"].tolist(), strict=True)
+        ]
+        return np.array(exempt, dtype=bool)
+
+    def _decision(
+        self, row: int, one: Block, rung: int, at: int, values: dict[str, float],
+        largest: TermIndices | None,
+    ) -> Decision:  # fmt: skip
+        """Write the verdict of one account; `one` is its profile (a block of 1), its `seq` goes up."""
+        one["seq"] += 1
+        profile = one[0]
+        ruling = self.policy.rulings[rung]
+        name, seq = self.profiles.name(row), int(profile["seq"])
+        reasons = () if largest is None else tuple(self._reasons(profile["evidence"], values, largest))
+        requests, _, output_tokens, reasoning_tokens, cost = profile["totals"].tolist()
+        share = self.policy.share_of_budget(*(np.array([n]) for n in (requests, output_tokens, reasoning_tokens)))
+        verdict = Verdict(
+            id=blake2b(f"account:{name}:{seq}:{at}".encode(), digest_size=8).hexdigest(),
+            at=at,
+            seq=seq,
+            scope="account",
+            value=name,
+            action=ruling.action,
+            score=round(float(profile["score"]), 6),
+            scenario=scoring.scenario({_WORDS[i] for i in largest if i >= 0}) if rung and largest is not None else None,
+            reasons=reasons,
+            exposure=Exposure(
+                requests=requests,
+                output_tokens=output_tokens,
+                reasoning_tokens=reasoning_tokens,
+                cost=round(cost, 6),
+                share_of_budget=round(float(share[0]), 6),
+            ),
+            parameters=ruling.parameters,
+            expires_at=at + ruling.seconds * 1000,
+            mode=ruling.mode,
+            policy=self.policy.version,
+            model=scoring.VERSION,
+        )
+        return Decision(verdict)
+
+    def _reasons(self, weights: FloatVector, values: dict[str, float], largest: TermIndices) -> Iterable[Reason]:
+        order = np.argsort(-weights, kind="stable")[:REASONS_SHOWN]
+        for column in order.tolist():
+            weight = float(weights[column])
+            if weight < REASON_FROM:
+                return
+            term = largest[column] if column < len(largest) else -1
+            yield self.typical.reason(scoring.NAMES[column], weight, None if term < 0 else _WORDS[term], values)

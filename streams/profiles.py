@@ -1,0 +1,251 @@
+"""Profile: what we remember of one account."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.detector import FloatMatrix, FloatVector, IntVector
+from models.score import NAMES
+
+from .batch import TOPIC_SIZE, Batch
+from .distinct import EPOCH_MS, registers
+from .windows import DAY, HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed
+
+VOLUMES: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens")
+"""Measures summed over every span of SPANS_SECONDS."""
+
+TRAITS: Final = (
+    "capped", "logprobs", "many_choices", "single_turn", "with_tools", "refused", "failed",
+    "sketched", "reasoning_cue", "inline_tags_cue", "rationale_cue", "grading_cue",
+)  # fmt: skip
+"""Requests that did this. Absent fields count as "did not": what is absent is never evidence."""
+
+TRAIT_SPANS_SECONDS: Final = (DAY, WEEK)
+
+DISTINCT: Final = {
+    "address": 64, "prefix": 64, "band": 64, "network": 32, "client": 32, "system": 32, "settings": 16,
+}  # fmt: skip
+"""What is counted as distinct, and in how many HyperLogLog registers."""
+
+TOTALS: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens", "cost")
+"""Exposure: what was served since the first request, or since it was last forgiven. Exact up to 2^53."""
+
+LAYOUT: Final = 1
+"""Raise it when a field changes meaning: stored profiles of another layout are refused, never misread."""
+
+PROFILE: Final = np.dtype(
+    [
+        # Eight bytes first, then four, two, one: every field is aligned and no byte of a row is undefined.
+        (
+            "at",
+            np.int64,
+        ),  # newest request, ms: the instant that all decayed sums refer to; 0 before the first
+        ("first_at", np.int64),  # oldest request seen, ms
+        ("offset", np.int64),  # the last request of the topic that this row contains
+        ("seq", np.int64),  # how many verdicts this account has had
+        ("until", np.int64),  # when its rung ends, ms; 0 on no rung
+        ("scored_at", np.int64),  # when `evidence` was weighed, ms
+        ("opened_at", np.float64),  # when the account was opened, ms; NaN while unknown
+        ("volumes", np.float64, (len(SPANS_SECONDS), len(VOLUMES))),
+        ("traits", np.float64, (len(TRAIT_SPANS_SECONDS), len(TRAITS))),
+        ("totals", np.float64, len(TOTALS)),
+        (
+            "topic_weights",
+            np.float64,
+            2,
+        ),  # decayed number of topic vectors, and the sum of their squared weights
+        ("topic", np.float32, TOPIC_SIZE),  # decayed sum of topic vectors, each of length 1
+        ("evidence", np.float32, len(NAMES)),  # held log-odds of each signal
+        ("score", np.float32),
+        ("minutes", np.uint16, MINUTES.slots),
+        ("hours", np.uint8, HOURS.slots),
+        *((f"{kind}_seen", np.uint8, (2, size)) for kind, size in DISTINCT.items()),
+        ("rung", np.int8),  # where it stands on the policy's ladder; 0 is none
+        ("spare", np.uint8, 7),
+    ]
+)
+"""One profile, about 1.6 KB. Fields are views with one row an account; a whole row moves, or is stored, as one piece.
+"""
+
+Block = npt.NDArray[np.void]
+
+_FIRST_BYTE: Final = {name: place[1] for name, place in (PROFILE.fields or {}).items()}
+
+
+def blank(rows: int) -> Block:
+    """Profiles that have seen nothing."""
+    block = np.zeros(rows, dtype=PROFILE)
+    block["offset"] = -1
+    block["opened_at"] = np.nan
+    return block
+
+
+def observe(block: Block, batch: Batch, cost: FloatVector, groups: Groups) -> None:
+    """Add a batch to the profiles it belongs to, in place. `block` has one profile for each group of `groups`.
+
+    Any order and any split of the same requests leads to the same profile: counts, rings and registers exactly, float64
+    sums to a relative 1e-9, the float32 topic to 1e-4 of its weight. `cost` is the list price of each request in
+    dollars.
+    """
+    order = groups.order
+    at = batch.at[order]
+    was_at = block["at"].copy()
+    now_at = np.maximum(was_at, groups.newest(at))
+    fresh = was_at == 0
+    was_at = np.where(fresh, now_at, was_at)
+    oldest = np.minimum.reduceat(at, groups.starts)
+    block["first_at"] = np.where(fresh, oldest, np.minimum(block["first_at"], oldest))
+    block["at"] = now_at
+    block["offset"] = np.maximum(block["offset"], groups.newest(batch.offsets[order]))
+    block["opened_at"] = np.fmin(block["opened_at"], np.fmin.reduceat(batch.opened_at[order], groups.starts))
+
+    volumes = np.stack(
+        (np.ones(len(batch)), batch.input_tokens, batch.output_tokens, np.nan_to_num(batch.reasoning_tokens)),
+        axis=1,
+    )[order]
+    block["volumes"] = add_decayed(block["volumes"], SPANS_SECONDS, was_at, now_at, volumes, at, groups)
+    traits = _traits(batch)[order]
+    block["traits"] = add_decayed(block["traits"], TRAIT_SPANS_SECONDS, was_at, now_at, traits, at, groups)
+    block["totals"] += groups.sums(np.concatenate((volumes, cost[order, None]), axis=1))
+
+    minutes, hours = block["minutes"], block["hours"]
+    MINUTES.add(minutes, was_at, now_at, at, groups)
+    HOURS.add(hours, was_at, now_at, at, groups)
+    _add_topics(block, batch, was_at, now_at, groups)
+    _add_distinct(block, batch, was_at, now_at, at, groups)
+
+
+def _traits(batch: Batch) -> FloatMatrix:
+    """One column for each of TRAITS. A comparison with NaN is false, so what is absent counts as 0."""
+    traits = np.zeros((len(batch), len(TRAITS)))
+    column = dict(zip(TRAITS, traits.T, strict=True))
+    with np.errstate(invalid="ignore"):
+        column["capped"][:] = batch.finish_length | (batch.output_tokens >= batch.max_tokens)
+        column["logprobs"][:] = batch.top_logprobs > 0
+        column["many_choices"][:] = batch.choices > 1
+        column["single_turn"][:] = (batch.turns <= 1) & ~(batch.tools > 0)
+        column["with_tools"][:] = batch.tools > 0
+        column["refused"][:] = batch.finish_refusal
+        column["failed"][:] = batch.status >= 400
+    column["sketched"][batch.sketched] = 1
+    traits[batch.sketched, TRAITS.index("reasoning_cue") :] = batch.cues
+    return traits
+
+
+def _add_topics(block: Block, batch: Batch, was_at: IntVector, now_at: IntVector, groups: Groups) -> None:
+    decay = np.exp((was_at - now_at) / (WEEK * 1000.0))
+    topic = block["topic"] * decay[:, None]
+    topic_weights = block["topic_weights"] * np.stack((decay, decay * decay), axis=1)
+    if len(batch.sketched):
+        of_request = np.empty(len(batch), dtype=np.int64)
+        of_request[groups.order] = groups.of
+        own = Groups.by(of_request[batch.sketched])
+        now = now_at[own.rows]
+        weight = np.exp((batch.at[batch.sketched][own.order] - now[own.of]) / (WEEK * 1000.0))
+        vectors = batch.topic[own.order].astype(np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        vectors *= (weight / np.maximum(lengths, 1.0)).astype(np.float32)[:, None]
+        topic[own.rows] += np.add.reduceat(vectors, own.starts, axis=0)
+        topic_weights[own.rows] += own.sums(np.stack((weight, weight * weight), axis=1))
+    block["topic"], block["topic_weights"] = topic, topic_weights
+
+
+def _add_distinct(
+    block: Block, batch: Batch, was_at: IntVector, now_at: IntVector, at: IntVector, groups: Groups
+) -> None:
+    now_epoch = now_at // EPOCH_MS
+    passed = now_epoch - was_at // EPOCH_MS
+    epoch = at // EPOCH_MS
+    live = epoch >= now_epoch[groups.of] - 1
+    # One flat view of the block's bytes: `maximum.at` has a fast path only for one index into one dimension.
+    flat = block.view(np.uint8)
+    row_bytes = block.dtype.itemsize
+    for kind, size in DISTINCT.items():
+        seen = block[f"{kind}_seen"]
+        seen[passed >= 2] = 0
+        turned = np.flatnonzero(passed == 1)
+        seen[turned, now_epoch[turned] % 2] = 0
+        present, hashes = getattr(batch, kind)
+        chosen = np.flatnonzero(present[groups.order] & live)
+        if len(chosen):
+            register, rank = registers(hashes[groups.order[chosen]], size)
+            index = groups.of[chosen] * row_bytes + _FIRST_BYTE[f"{kind}_seen"] + (epoch[chosen] % 2) * size + register
+            np.maximum.at(flat, index, rank)
+
+
+class Profiles:
+    """The profiles of one partition: a table with one row an account, and where each account's row is."""
+
+    def __init__(self) -> None:
+        self.table = blank(256)
+        self._row: dict[str, int] = {}
+        self._names: list[str] = []
+        self._dirty = np.zeros(len(self.table), dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __contains__(self, account: str) -> bool:
+        return account in self._row
+
+    def name(self, row: int) -> str:
+        """The account of a row."""
+        return self._names[row]
+
+    def rows(self, accounts: Iterable[str]) -> IntVector:
+        """The row of each account; a new account gets a blank one."""
+        row, names = self._row, self._names
+        found = []
+        for account in accounts:
+            position = row.get(account)
+            if position is None:
+                position = row[account] = len(names)
+                names.append(account)
+            found.append(position)
+        if len(names) > len(self.table):
+            self._grow(len(names))
+        return np.array(found, dtype=np.int64)
+
+    def put(self, rows: IntVector, block: Block) -> None:
+        """Write profiles back to their rows; the next `changed` returns them."""
+        self.table[rows] = block
+        self._dirty[rows] = True
+
+    def changed(self) -> list[tuple[str, bytes]]:
+        """Every account changed since the last call, with its row as bytes: a layout number, then the row."""
+        rows = np.flatnonzero(self._dirty)
+        self._dirty[rows] = False
+        packed = self.table[rows].tobytes()
+        size = PROFILE.itemsize
+        return [(self._names[row], _HEADER + packed[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())]
+
+    def restore(self, stored: Sequence[tuple[str, bytes]]) -> None:
+        """Take rows that `changed` once gave, all at once; a later row of the same account wins.
+
+        Raises ValueError for a row of another layout or length: a profile is never misread.
+        """
+        if not stored:
+            return
+        newest = dict(stored)
+        for account, row in newest.items():
+            if len(row) != len(_HEADER) + PROFILE.itemsize or not row.startswith(_HEADER):
+                raise ValueError(
+                    f"stored profile of account {account!r}: {len(row)} bytes starting {row[: len(_HEADER)].hex()!r}; "
+                    f"layout {LAYOUT} has {len(_HEADER) + PROFILE.itemsize} bytes starting {_HEADER.hex()!r}"
+                )
+        skip = len(_HEADER)
+        joined = b"".join([row[skip:] for row in newest.values()])
+        self.table[self.rows(newest)] = np.frombuffer(joined, dtype=PROFILE)
+
+    def _grow(self, least: int) -> None:
+        # In place and by a quarter: a table of gigabytes is never held twice.
+        was = len(self.table)
+        size = max(least, was + was // 4)
+        self.table.resize(size, refcheck=False)
+        self.table[was:] = blank(1)
+        self._dirty.resize(size, refcheck=False)
+
+
+_HEADER: Final = b"SWP" + bytes([LAYOUT])

@@ -1,0 +1,75 @@
+"""Typical: what active accounts usually show, so that a reason can say what would have been ordinary."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from models.histogram import DecayedHistogram
+
+from gateway.verdict import Reason
+from models.signals import WORDS
+
+from .features import Features, matrix, unscaled
+
+_LEARNED_A_BATCH: Final = 64
+"""Profiles taken from each batch: medians move slowly, and a few dozen rows cost next to nothing."""
+
+_ENOUGH: Final = 200
+"""Profiles to have learned from before a median is called typical."""
+
+_UNEXPLAINED: Final = {"anomaly": "its use as a whole is unlike that of other accounts"}
+
+
+class Typical:
+    """The median of every feature that a reason can name, over the profiles seen lately."""
+
+    def __init__(self) -> None:
+        self._names = tuple(WORDS)
+        self._histogram = DecayedHistogram(len(self._names), half_life=50_000)
+        self._learned = 0
+
+    def learn(self, found: Features) -> None:
+        """Take an even sample of a batch's profiles."""
+        rows = len(found["requests_day"])
+        step = -(-rows // _LEARNED_A_BATCH)
+        sample = {name: found[name][::step] for name in self._names} | {"requests_day": found["requests_day"][::step]}
+        self._histogram.learn_many(matrix(sample, self._names))
+        self._learned += len(sample["requests_day"])
+
+    def median(self, name: str) -> float | None:
+        """The feature's median in its own unit; None before enough was seen."""
+        if self._learned < _ENOUGH:
+            return None
+        value = float(self._histogram.quantile(0.5)[self._names.index(name)])
+        return None if np.isnan(value) else unscaled(name, value)
+
+    def reason(self, signal: str, weight: float, name: str | None, values: Mapping[str, float]) -> Reason:
+        """One term of the evidence in plain words; `name` is the feature behind it, None when it shows no more."""
+        if name is None:
+            text = _UNEXPLAINED.get(signal, f"showed signs of {signal} earlier")
+            return Reason(signal=signal, weight=round(weight, 3), text=text)
+        observed, typical = values[name], self.median(name)
+        words = WORDS[name]
+        if typical is None:
+            words = words.partition("; ")[0] if "; " in words else words.partition(" where ")[0]
+        return Reason(
+            signal=signal,
+            weight=round(weight, 3),
+            text=words.format(observed=_Amount(observed), typical=_Amount(typical or 0.0)),
+            observed=_rounded(observed),
+            typical=None if typical is None else _rounded(typical),
+        )
+
+
+def _rounded(value: float) -> float:
+    """Three significant digits: a reason is read by a person, and medians are no more exact than that."""
+    return float(f"{value:.3g}")
+
+
+class _Amount(float):
+    """A number as a person writes it: `{:%}` as whole per cent, else grouped digits, decimals only when small."""
+
+    def __format__(self, spec: str) -> str:
+        if spec == "%":
+            return f"{100 * self:.0f} %"
+        return f"{self:,.0f}" if self >= 10 else f"{_rounded(self):g}"

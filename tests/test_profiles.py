@@ -1,0 +1,167 @@
+"""A profile remembers the same, whatever the order and the split in which its requests came."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.request import Request
+from streams.batch import read
+from streams.features import features
+from streams.profiles import DISTINCT, LAYOUT, PROFILE, Profiles, observe
+from streams.windows import Groups
+from tests.stories import DAY, HOUR, SECOND, T0, records, request, sketch
+
+
+def observed(*batches: Sequence[Request]) -> Profiles:
+    """The profiles after some batches; every request costs a dollar."""
+    profiles, offset = Profiles(), 0
+    for requests in batches:
+        batch, aside = read(records(requests, offset))
+        assert not aside
+        offset += len(requests)
+        if batch is not None:
+            groups = Groups.by(profiles.rows(batch.accounts))
+            block = profiles.table[groups.rows]
+            observe(block, batch, np.ones(len(batch)), groups)
+            profiles.put(groups.rows, block)
+    return profiles
+
+
+def feature(profiles: Profiles, name: str, account: str = "ada") -> float:
+    return float(features(profiles.table[profiles.rows([account])])[name][0])
+
+
+def test_exposure_counts_every_request_exactly() -> None:
+    profiles = observed([request(output_tokens=7), request("bob")], [request(at=T0 + DAY, reasoning_tokens=5)])
+    # requests, input, output, reasoning, cost
+    assert profiles.table["totals"][profiles.rows(["ada"])[0]].tolist() == [2, 200, 57, 5, 2]
+    assert profiles.table["totals"][profiles.rows(["bob"])[0]].tolist() == [1, 100, 50, 0, 1]
+
+
+def test_shares_are_of_all_requests() -> None:
+    profiles = observed([request(finish="length"), request(top_logprobs=5, turns=1), request(choices=4), request()])
+    for name in ("capped_share", "logprobs_share", "single_turn_share", "many_choices_share"):
+        assert feature(profiles, name) == pytest.approx(0.25)
+
+
+def test_an_answer_that_fills_max_tokens_is_capped() -> None:
+    assert feature(observed([request(output_tokens=50, max_tokens=50)]), "capped_share") == 1
+    assert feature(observed([request(output_tokens=50, max_tokens=51)]), "capped_share") == 0
+
+
+def test_offering_tools_is_no_single_turn() -> None:
+    assert feature(observed([request(turns=1, tools=3)]), "single_turn_share") == 0
+
+
+def test_distinct_things_are_counted_and_absent_ones_unknown() -> None:
+    profiles = observed([request(ip=f"10.0.0.{host % 12}", at=T0 + host) for host in range(100)])
+    assert feature(profiles, "addresses") == pytest.approx(12, rel=0.15)
+    assert np.isnan(feature(profiles, "networks"))
+
+
+def test_what_is_not_seen_again_is_forgotten_after_two_weeks() -> None:
+    early = [request(ip=f"10.0.0.{host}", at=T0 + host) for host in range(50)]
+    assert feature(observed(early, [request(ip="10.1.1.1", at=T0 + 15 * DAY)]), "addresses") == pytest.approx(
+        1, abs=0.1
+    )
+
+
+def test_a_day_awake_and_a_night_asleep() -> None:
+    def seen(hours: Sequence[int]) -> Profiles:
+        return observed([request(at=T0 + day * DAY + hour * HOUR) for day in range(7) for hour in hours])
+
+    assert feature(seen(range(24)), "waking_share") == pytest.approx(1.0)
+    assert feature(seen(range(8, 20)), "waking_share") == pytest.approx(7 * 12 / (6 * 24 + 12))
+
+
+def test_topic_spread_tells_one_topic_from_many() -> None:
+    one = [request(at=T0 + n, sketch=sketch(n, axis=3)) for n in range(40)]
+    many = [request(at=T0 + n, sketch=sketch(n, axis=n)) for n in range(40)]
+    assert feature(observed(one), "topic_spread") == pytest.approx(0, abs=1e-6)
+    assert feature(observed(many), "topic_spread") == pytest.approx(1, abs=1e-6)
+    assert np.isnan(feature(observed(one[:5]), "topic_spread"))
+
+
+def test_four_repeats_of_each_prompt_show() -> None:
+    repeated = [request(at=T0 + n, sketch=sketch(n // 4)) for n in range(160)]
+    assert feature(observed(repeated), "repeats") == pytest.approx(4, rel=0.15)
+
+
+def test_age_counts_from_the_oldest_known_opening() -> None:
+    profiles = observed([request(opened_at=T0 - 3 * DAY)], [request(), request(opened_at=T0 - 2 * DAY)])
+    assert feature(profiles, "age_days") == pytest.approx(3)
+    assert np.isnan(feature(observed([request()]), "age_days"))
+
+
+moments = st.integers(0, 30 * 24 * 60).map(lambda minutes: T0 + minutes * 60 * SECOND)
+told = st.builds(
+    lambda account, at, number, cues: request(
+        account, at, output_tokens=number, ip=f"10.0.{number % 40}.1", client=f"c{number % 3}", turns=number % 4,
+        opened_at=T0 - number, sketch=sketch(number % 50, number % 2, number, cues) if number % 5 else None,
+    ),
+    st.sampled_from(["ada", "bob", "cyd"]), moments, st.integers(0, 500), st.sampled_from([(), ("reasoning",)]),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(told, min_size=1, max_size=40),
+    st.randoms(use_true_random=False),
+    st.lists(st.integers(0, 40), max_size=3),
+)
+def test_any_order_and_any_split_give_the_same_profile(requests: list[Request], dice, cuts: list[int]) -> None:
+    whole = observed(requests)
+    shuffled = list(requests)
+    dice.shuffle(shuffled)
+    cuts = sorted(cut for cut in cuts if cut <= len(shuffled))
+    split = observed(*(shuffled[start:end] for start, end in zip([0, *cuts], [*cuts, len(shuffled)], strict=True)))
+    accounts = sorted({one.account for one in requests})
+    ours, theirs = whole.table[whole.rows(accounts)], split.table[split.rows(accounts)]
+    exact = ("at", "first_at", "opened_at", "minutes", "hours", *(f"{kind}_seen" for kind in DISTINCT))
+    for name in exact:
+        np.testing.assert_array_equal(ours[name], theirs[name], name)
+    for name in ("volumes", "traits", "totals", "topic_weights"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12, err_msg=name)
+    allowed = 1e-4 * ours["topic_weights"][:, :1] + 1e-12
+    assert (np.abs(ours["topic"] - theirs["topic"]) <= allowed).all()
+
+
+def test_a_stored_profile_comes_back_to_the_byte() -> None:
+    profiles = observed([request(account, ip="1.1.1.1", sketch=sketch(3)) for account in ("ada", "bob", "cyd")])
+    stored = profiles.changed()
+    assert [account for account, _ in stored] == ["ada", "bob", "cyd"]
+    assert profiles.changed() == []
+    again = Profiles()
+    again.restore(stored)
+    assert again.table[again.rows(["cyd", "ada"])].tobytes() == profiles.table[profiles.rows(["cyd", "ada"])].tobytes()
+
+
+def test_the_newest_of_two_stored_rows_wins() -> None:
+    first = observed([request()]).changed()
+    second = observed([request()], [request()]).changed()
+    again = Profiles()
+    again.restore([*first, *second])
+    assert again.table["totals"][0, 0] == 2
+    assert len(again) == 1
+
+
+def test_a_row_of_another_layout_is_refused_never_misread() -> None:
+    (account, row), *_ = observed([request()]).changed()
+    with pytest.raises(ValueError, match=rf"account 'ada'.*layout {LAYOUT} has"):
+        Profiles().restore([(account, row[:3] + bytes([LAYOUT + 1]) + row[4:])])
+    with pytest.raises(ValueError, match="account 'ada'"):
+        Profiles().restore([(account, row[:-1])])
+
+
+def test_a_profile_fits_two_kibibytes_with_its_name() -> None:
+    assert PROFILE.itemsize + 300 < 2_048
+
+
+def test_the_table_grows_and_keeps_what_it_holds() -> None:
+    profiles = observed([request(f"account-{n}") for n in range(2_000)])
+    assert len(profiles) == 2_000
+    assert (profiles.table["totals"][:2_000, 0] == 1).all()
+    assert (profiles.table["offset"][2_000:] == -1).all()
