@@ -103,9 +103,7 @@ _PATTERNS: Final = {name: re.compile(cue.pattern) for name, cue in CUES.items()}
 
 def cues_in(text: str) -> frozenset[str]:
     """The names of the cues in `text`, which is lower case with its white space collapsed."""
-    found = {
-        name for name, cue in CUES.items() if any(map(text.__contains__, cue.anchors)) and _found(name, text)
-    }
+    found = {name for name, cue in CUES.items() if any(map(text.__contains__, cue.anchors)) and _found(name, text)}
     if not text.isascii():
         found |= {name for name, cue in CUES.items() if any(map(text.__contains__, cue.abroad))}
     return frozenset(found)

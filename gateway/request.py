@@ -47,12 +47,8 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=
     prefix: Annotated[
         Hex64, Meta(description="64-bit hash of the first 256 characters of the last user message, in hex.")
     ]
-    bands: Annotated[
-        Bands, Meta(description="8 LSH bands of a MinHash over word shingles; near copies share bands.")
-    ]
-    topic: Annotated[
-        Topic, Meta(description="64 signed bytes, base64: a random projection of the prompt's words.")
-    ]
+    bands: Annotated[Bands, Meta(description="8 LSH bands of a MinHash over word shingles; near copies share bands.")]
+    topic: Annotated[Topic, Meta(description="64 signed bytes, base64: a random projection of the prompt's words.")]
     chars: Annotated[Count, Meta(description="Length of the last user message in characters.")]
     cues: Annotated[
         Cues | None,
@@ -70,7 +66,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     id: Annotated[Name, Meta(description="Names this request; repeated within some minutes it counts once.")]
     at: Annotated[
         int,
-        Meta(ge=-(2**53), le=2**53, description="When the gateway received the request: ms since 1970, UTC."),
+        Meta(
+            ge=-(2**53),  # As a struct it admits older times, so that a batch can refuse them all at once.
+            le=2**53,
+            description="When the gateway received the request: ms since 1970, UTC; not before 2020.",
+            extra_json_schema={"minimum": EARLIEST_AT},
+        ),
     ]
     account: Annotated[Name, Meta(description="Whom we enforce on; also the key of the Kafka record.")]
     model: Annotated[Name, Meta(description="The model that was asked.")]
@@ -92,9 +93,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     stream: Annotated[bool | None, Meta(description="Whether the answer was streamed.")] = None
     reasoning_tokens: Annotated[Count | None, Meta(description="Tokens written as reasoning.")] = None
     cached_tokens: Annotated[Count | None, Meta(description="Input tokens served from a cache.")] = None
-    max_tokens: Annotated[Count | None, Meta(description="The limit on the answer that was asked for.")] = (
-        None
-    )
+    max_tokens: Annotated[Count | None, Meta(description="The limit on the answer that was asked for.")] = None
     temperature: Annotated[float | None, Meta(description="Sampling temperature that was asked for.")] = None
     top_p: Annotated[float | None, Meta(description="Nucleus sampling share that was asked for.")] = None
     choices: Annotated[Count | None, Meta(description="Answers asked for in one request (n).")] = None
@@ -222,9 +221,7 @@ def explain(raw: bytes, error: Exception) -> UnreadableError:
     except UnicodeDecodeError:
         return UnreadableError("not_json", "not UTF-8")
     except msgspec.DecodeError as fault:
-        return UnreadableError(
-            "not_json", f"not JSON: {_first_down(str(fault).removeprefix('JSON is malformed: '))}"
-        )
+        return UnreadableError("not_json", f"not JSON: {_first_down(str(fault).removeprefix('JSON is malformed: '))}")
     if not isinstance(error, msgspec.ValidationError):
         # The fault lies in a part that only the typed decoder reads closely.
         return UnreadableError("not_json", f"not JSON: {_first_down(str(error))}")

@@ -67,9 +67,7 @@ def sketch(text: str, instructions: str | None = None, *, key: bytes | None = No
     return sketch_many((text,), (instructions,), key=key)[0]
 
 
-def sketch_many(
-    texts: Sequence[str], instructions: Sequence[str | None], *, key: bytes | None = None
-) -> list[Sketch]:
+def sketch_many(texts: Sequence[str], instructions: Sequence[str | None], *, key: bytes | None = None) -> list[Sketch]:
     """The sketches of many prompts, each as `sketch` would give it; several times faster than one by one."""
     # Most system prompts of a batch are the same few.
     systems = {each: _system(each, key) for each in set(instructions) if each}
@@ -108,9 +106,7 @@ def _collapse(text: str) -> str:
 
 
 def _hash(text: str, person: bytes, key: bytes | None) -> str:
-    return blake2b(
-        text.encode("utf-8", "surrogatepass"), digest_size=8, key=key or b"", person=person
-    ).hexdigest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key or b"", person=person).hexdigest()
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:

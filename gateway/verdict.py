@@ -38,9 +38,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: Annotated[Amount, Meta(description="Tokens written, reasoning included.")]
     reasoning_tokens: Annotated[Amount, Meta(description="Tokens written as reasoning.")]
     cost: Annotated[Amount, Meta(description="List price of what was served, in US dollars.")]
-    share_of_budget: Annotated[
-        Amount, Meta(description="Share of what a viable extraction would need; 1 is all.")
-    ]
+    share_of_budget: Annotated[Amount, Meta(description="Share of what a viable extraction would need; 1 is all.")]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +52,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     at: Annotated[Millis, Meta(description="When it was decided: ms UTC, in the time of the requests.")]
     seq: Annotated[
         int,
-        Meta(
-            ge=1, le=2**53, description="Rises by one with each verdict of a subject: drop what comes late."
-        ),
+        Meta(ge=1, le=2**53, description="Rises by one with each verdict of a subject: drop what comes late."),
     ]
     scope: Annotated[
         Literal["account", "org", "key", "campaign"], Meta(description="What kind of subject it speaks of.")
@@ -81,9 +77,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     origin: Annotated[
         Literal["detector", "analyst", "shared"], Meta(description="Who decided: we, a person, another site.")
     ] = "detector"
-    mode: Annotated[
-        Literal["enforce", "shadow"], Meta(description="shadow: only what would happen; do nothing.")
-    ] = "enforce"
+    mode: Annotated[Literal["enforce", "shadow"], Meta(description="shadow: only what would happen; do nothing.")] = (
+        "enforce"
+    )
     policy: Annotated[Name, Meta(description="Version of the policy that decided.")]
     model: Annotated[Name, Meta(description="Version of the models that scored.")]
 
