@@ -35,18 +35,20 @@ def anomaly(tail: FloatVector) -> FloatVector:
     Source: Vovk and Wang, "E-values: calibration, combination and applications" (2021), calibrator k * p^(k-1), k =
     0.5.
     """
-    return np.clip(np.log(0.5) - 0.5 * np.log(np.maximum(tail, 1e-12)), 0.0, ANOMALY_CAP)
+    weight: FloatVector = np.clip(np.log(0.5) - 0.5 * np.log(np.maximum(tail, 1e-12)), 0.0, ANOMALY_CAP)
+    return weight
 
 
 def hold(now: FloatMatrix, before: FloatMatrix, elapsed_ms: IntVector) -> FloatMatrix:
     """Evidence as it stands: what is seen now, or what was seen before and has faded, whichever is more."""
-    kept = before * np.exp(-elapsed_ms / (HOLD_SECONDS * 1000.0))[:, None]
-    return np.maximum(now, kept)
+    held: FloatMatrix = np.maximum(now, before * np.exp(-elapsed_ms / (HOLD_SECONDS * 1000.0))[:, None])
+    return held
 
 
 def score(weights: FloatMatrix) -> FloatVector:
     """The probability of an attack for each row of weights (log-odds, columns NAMES)."""
-    return 1.0 / (1.0 + np.exp(-(PRIOR + weights.sum(axis=1))))
+    probability: FloatVector = 1.0 / (1.0 + np.exp(-(PRIOR + weights.sum(axis=1))))
+    return probability
 
 
 def kinds(weights: FloatMatrix) -> IntVector:
@@ -54,7 +56,8 @@ def kinds(weights: FloatMatrix) -> IntVector:
     strongest = np.zeros((len(weights), len(_KINDS)))
     for column, kind in enumerate(_KIND_OF):
         np.maximum(strongest[:, kind], weights[:, column], out=strongest[:, kind])
-    return np.count_nonzero(strongest >= KIND_COUNTS_FROM, axis=1)
+    counted: IntVector = np.count_nonzero(strongest >= KIND_COUNTS_FROM, axis=1)
+    return counted
 
 
 def scenario(terms: set[str]) -> str:

@@ -45,4 +45,5 @@ def estimate(merged: Registers) -> FloatVector:
     raw = _ALPHA[size] * size * size / np.ldexp(1.0, -merged.astype(np.int32)).sum(axis=-1)
     empty = np.count_nonzero(merged == 0, axis=-1)
     linear = size * np.log(size / np.maximum(empty, 1))
-    return np.where((raw <= 2.5 * size) & (empty > 0), linear, raw)
+    count: FloatVector = np.where((raw <= 2.5 * size) & (empty > 0), linear, raw)
+    return count

@@ -119,7 +119,8 @@ class Ring(NamedTuple):
 
     def span(self, now_at: IntVector, since_at: IntVector) -> IntVector:
         """How many slots can have counted anything, if nothing was seen before `since_at` (ms): 1 to `slots`."""
-        return np.minimum(self.tick(now_at) - self.tick(since_at) + 1, self.slots)
+        ticks: IntVector = np.minimum(self.tick(now_at) - self.tick(since_at) + 1, self.slots)
+        return ticks
 
 
 MINUTES: Final = Ring(seconds=60, slots=60, most=65_535)

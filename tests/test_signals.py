@@ -1,0 +1,112 @@
+"""Signals: evidence rises with what is seen, stops at its cap, and is silent about what is absent."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import score as scoring
+from models.signals import SIGNALS, WORDS, evidence, log_ramp, ramp
+from streams.features import LIMITS, features
+from streams.profiles import blank
+
+BLANK = features(blank(1))
+
+
+COUNTS = ("requests_minute", "requests_hour", "requests_day", "requests_week", "requests_total")
+
+
+def profile(**known: float) -> dict[str, np.ndarray]:
+    """The features of one account of which only these are known."""
+    absent = dict.fromkeys(BLANK, np.nan) | dict.fromkeys(COUNTS, 0.0)
+    return {name: np.array([value]) for name, value in (absent | known).items()}
+
+
+HARVESTER = dict(
+    requests_minute=60, requests_hour=3_000, requests_day=15_000, requests_week=16_000, requests_total=16_000,
+    output_per_input=20, output_length=4_000, capped_share=0.6, reasoning_share=0.9, waking_share=1, steadiness=0.1,
+    settings=1, addresses=400, networks=40, clients=2, prompts=4_000, fresh_share=1, single_turn_share=1,
+    topic_spread=0.95, similar_share=0, repeats=4, reasoning_cue_share=1, inline_tags_cue_share=0,
+    rationale_cue_share=0, grading_cue_share=0, age_days=2, logprobs_share=0, many_choices_share=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_every_signal_sees_a_harvester_or_can_and_stops_at_its_cap(name: str) -> None:
+    loud = profile(**{**HARVESTER, "similar_share": 1.0, "inline_tags_cue_share": 1.0, "logprobs_share": 1.0})
+    weight = evidence(loud, 1).weights[0, list(SIGNALS).index(name)]
+    assert 0.5 < weight <= SIGNALS[name].cap
+
+
+def test_nothing_known_is_no_evidence() -> None:
+    found = evidence(profile(), 1)
+    assert not found.weights.any()
+    assert (found.terms == -1).all()
+
+
+@pytest.mark.parametrize("absent", [name for name in HARVESTER if not name.startswith("requests")])
+def test_what_is_absent_never_adds_evidence(absent: str) -> None:
+    whole = evidence(profile(**HARVESTER), 1).weights
+    without = evidence(profile(**{name: value for name, value in HARVESTER.items() if name != absent}), 1).weights
+    assert (without <= whole).all()
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_every_term_has_words_and_limits(name: str) -> None:
+    for term in SIGNALS[name].terms(profile()):
+        assert "{observed" in WORDS[term]
+        assert term in LIMITS
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_every_signal_says_what_misleads_it(name: str) -> None:
+    assert "Misleads:" in (SIGNALS[name].terms.__doc__ or "")
+
+
+def test_no_two_kinds_alone_reach_a_throttle() -> None:
+    by_kind: dict[str, float] = {"model": scoring.ANOMALY_CAP}
+    for signal in SIGNALS.values():
+        by_kind[signal.kind] = by_kind.get(signal.kind, 0) + signal.cap
+    two_largest = sorted(by_kind.values())[-2:]
+    log_odds_of_a_throttle = np.log(0.9 / 0.1)
+    assert scoring.PRIOR + sum(two_largest) < log_odds_of_a_throttle
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (10, 0), (15, 0.5), (20, 1), (99, 1), (np.nan, 0)])
+def test_a_ramp_rises_between_its_ends(value: float, expected: float) -> None:
+    assert ramp(np.array([value]), 10, 20)[0] == expected
+
+
+def test_a_ramp_may_fall_and_a_log_ramp_halves_at_the_geometric_mean() -> None:
+    assert ramp(np.array([0.3, 0.6, 0.9]), 0.9, 0.3) == pytest.approx([1, 0.5, 0])
+    assert log_ramp(np.array([10.0, 100.0, 1_000.0]), 10, 1_000) == pytest.approx([0, 0.5, 1])
+
+
+def weights(**known: float) -> np.ndarray:
+    return np.array([[known.get(name, 0.0) for name in scoring.NAMES]])
+
+
+def test_without_evidence_the_score_is_the_prior() -> None:
+    assert scoring.score(weights())[0] == pytest.approx(1 / (1 + np.exp(6)))
+
+
+def test_evidence_adds_up_in_log_odds() -> None:
+    assert scoring.score(weights(volume=2, cues=4))[0] == pytest.approx(0.5)
+
+
+def test_kinds_count_what_is_independent() -> None:
+    # breadth, templates and cues are all content; churn is too weak to count.
+    assert scoring.kinds(weights(breadth=1, templates=0.6, cues=2, churn=0.4))[0] == 1
+    assert scoring.kinds(weights(breadth=1, volume=0.5, anomaly=2))[0] == 3
+
+
+def test_held_evidence_fades_to_a_third_in_six_hours() -> None:
+    six_hours = np.array([6 * 3_600_000])
+    held = scoring.hold(weights(volume=0.1), weights(volume=1, cues=2), six_hours)
+    assert held == pytest.approx(weights(volume=1 / np.e, cues=2 / np.e))
+
+
+@given(st.floats(1e-9, 1), st.floats(1e-9, 1))
+def test_rarer_is_stranger_within_the_cap(p: float, q: float) -> None:
+    less, more = scoring.anomaly(np.array([max(p, q), min(p, q)]))
+    assert 0 <= less <= more <= scoring.ANOMALY_CAP
