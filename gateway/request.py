@@ -67,10 +67,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     at: Annotated[
         int,
         Meta(
-            ge=-(2**53),  # As a struct it admits older times, so that a batch can refuse them all at once.
+            ge=-(2**53),  # Too old is found later, for a whole batch at once.
             le=2**53,
             description="When the gateway received the request: ms since 1970, UTC; not before 2020.",
-            extra_json_schema={"minimum": EARLIEST_AT},
         ),
     ]
     account: Annotated[Name, Meta(description="Whom we enforce on; also the key of the Kafka record.")]
@@ -108,7 +107,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
         Annotated[float, Meta(ge=0)] | None, Meta(description="From request to the answer's end, in ms.")
     ] = None
     ip: Annotated[Name | None, Meta(description="Any stable string for the client's address.")] = None
-    asn: Annotated[Name | Count | None, Meta(description="The address's autonomous system.")] = None
+    asn: Annotated[Name | Uint32 | None, Meta(description="The address's autonomous system.")] = None
     country: Annotated[
         Name | None, Meta(description="The address's country; used for change of place, never as suspicion.")
     ] = None

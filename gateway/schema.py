@@ -1,10 +1,11 @@
 """Schema: both messages in words that other languages read, JSON Schema 2020-12 and AsyncAPI 3.0.0."""
 
+from inspect import cleandoc
 from typing import Final
 
 import msgspec
 
-from .request import REASONS, Request
+from .request import EARLIEST_AT, REASONS, Request
 from .verdict import Verdict
 
 CONTRACT: Final = "1.0.0"
@@ -15,17 +16,17 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def request_schema() -> dict[str, object]:
     """JSON Schema of a message of `requests`."""
-    return {"$schema": _DIALECT, "title": "Request", **msgspec.json.schema(Request)}
+    return _schema(Request, "Request")
 
 
 def verdict_schema() -> dict[str, object]:
     """JSON Schema of a message of `enforcement`, other than null."""
-    return {"$schema": _DIALECT, "title": "Verdict", **msgspec.json.schema(Verdict)}
+    return _schema(Verdict, "Verdict")
 
 
 def asyncapi(prefix: str = "stillwatch.") -> dict[str, object]:
     """The AsyncAPI document of the detector: its topics, their keys and messages. `prefix` begins every topic."""
-    _, components = msgspec.json.schema_components((Request, Verdict), ref_template="#/components/schemas/{name}")
+    components = _components("#/components/schemas/{name}", Request, Verdict)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -75,6 +76,21 @@ def asyncapi(prefix: str = "stillwatch.") -> dict[str, object]:
             },
         },
     }
+
+
+def _schema(message: type[Request | Verdict], name: str) -> dict[str, object]:
+    return {"$schema": _DIALECT, "$ref": f"#/$defs/{name}", "$defs": _components("#/$defs/{name}", message)}
+
+
+def _components(template: str, *messages: type[Request | Verdict]) -> dict[str, object]:
+    _, components = msgspec.json.schema_components(messages, ref_template=template)
+    for component in components.values():
+        # Python 3.13 strips the indentation of docstrings; the schema is the same before.
+        component["description"] = cleandoc(component["description"])
+    if "Request" in components:
+        # The decoder itself admits older times (see Request.at); a producer must not send them.
+        components["Request"]["properties"]["at"]["minimum"] = EARLIEST_AT
+    return components
 
 
 _SUBJECT: Final = "The subject as `scope:value`, such as account:a-17."

@@ -107,5 +107,5 @@ def decode(raw: bytes) -> Verdict:
 
 
 def encode(verdict: Verdict) -> bytes:
-    """The message as bytes, the same for equal verdicts on every machine: the audit chain hashes them."""
+    """The message as bytes, the same for equal verdicts on every machine (where ints do not stand for floats)."""
     return _encoder.encode(verdict)
