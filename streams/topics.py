@@ -1,5 +1,8 @@
 """Topics: the names, sizes and cleanup of everything on the wire."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, Literal, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -8,6 +11,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from .settings import LARGEST_MESSAGE, PREFIX, Settings
 
 _DAY: Final = 86_400_000
+_VISIBLE_SECONDS: Final = 30
 
 
 class TopicsError(RuntimeError):
@@ -48,7 +52,7 @@ TOPICS: Final = (REQUESTS, LINKS, PROFILES, ENFORCEMENT, ALERTS, AUDIT, FEEDBACK
 async def create(settings: Settings) -> list[str]:
     """Create the topics that are missing and return their names. Raises TopicsError where Kafka refuses."""
     created = []
-    async with AIOKafkaAdminClient(**settings.connection()) as admin:
+    async with _admin(settings) as admin:
         for topic in TOPICS:
             config: dict[str, str] = {"cleanup.policy": topic.policy}
             if topic.retention_ms is not None:
@@ -67,13 +71,17 @@ async def create(settings: Settings) -> list[str]:
                 if code:
                     raise TopicsError(f"{name}: {(text and text[0]) or for_code(code).__name__}")
                 created.append(name)
+    # Kafka answers before all of its metadata knows of a topic, and a worker started next would miss it.
+    async with asyncio.timeout(_VISIBLE_SECONDS):
+        while not await _visible(created, settings):
+            await asyncio.sleep(0.1)
     return created
 
 
 async def counts(settings: Settings) -> dict[str, int]:
     """Partitions of those of our topics that exist, by name."""
     names = [topic.name(settings) for topic in TOPICS]
-    async with AIOKafkaAdminClient(**settings.connection()) as admin:
+    async with _admin(settings) as admin:
         found = set(await admin.list_topics())
         described = await admin.describe_topics([name for name in names if name in found])
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
@@ -96,3 +104,18 @@ def verify(found: dict[str, int], settings: Settings) -> None:
             f"partitions differ: {sizes}. A profile lives on the partition of its account's requests, "
             f"so they must be equal: create the odd ones anew, or start with another {PREFIX}TOPIC_PREFIX."
         )
+
+
+async def _visible(names: list[str], settings: Settings) -> bool:
+    found = await counts(settings)
+    return all(found.get(name) for name in names)
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**settings.connection())
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()

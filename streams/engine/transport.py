@@ -2,9 +2,9 @@
 
 Faust awaits two futures and takes a lock for each message, which is most of its cost. Here a poll of a
 batched topic becomes a few messages whose value is a Chunk of raw records. All other topics stay record by
-record, as Faust knows them. What Faust does about acks and rebalances rests on one message being one offset, so
-batched topics are kept out of it: they are consumed with `noack()`, and `streams.engine.acks` says what may be
-committed.
+record, as Faust knows them. What Faust does about acks and rebalances rests on one message being one offset.
+So batched topics are kept out of it: they are consumed with `noack()`, and `streams.engine.acks` says what may
+be committed.
 """
 
 import asyncio
@@ -52,6 +52,9 @@ class Batching(Protocol):
     async def drain(self) -> None:
         """Called when fetching has stopped: finish what is in hand, set its spans done. May be cancelled."""
 
+    def committed(self) -> None:
+        """Called after each commit."""
+
     def revoked(self) -> None:
         """Called after `drain`, or its deadline: what is still undone belongs to the next owner."""
 
@@ -60,6 +63,9 @@ class App(faust.App):
     """A Faust application whose transport hands over chunks."""
 
     batching: Batching
+
+    def _create_directories(self) -> None:
+        """Make none: state lives in Kafka, and a container's disk is often read-only."""
 
 
 class Consumer(stock.Consumer):
@@ -158,6 +164,7 @@ class Consumer(stock.Consumer):
             for tp, offset in offsets.items():
                 if tp in self.acks:
                     self.acks[tp].commit(offset)
+            self.app.batching.committed()
         return committed
 
     async def perform_seek(self) -> None:
@@ -166,7 +173,7 @@ class Consumer(stock.Consumer):
         # aiokafka leaves a partition without a commit where it is: perhaps past records we dropped.
         fresh = [tp for tp in self.assignment() if not self._committed_offset[tp]]
         if fresh:
-            await self._thread.seek_to_beginning(*fresh)
+            await self._thread.seek_to_beginning(*map(stock.ensure_aiokafka_TP, fresh))
         for tp, acks in self.acks.items():
             acks.seek(self._committed_offset[tp])
 

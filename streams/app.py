@@ -1,0 +1,165 @@
+"""App: the worker as a Faust application."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from typing import Final, cast
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.types import StreamT
+from prometheus_client import CollectorRegistry
+
+from sinks.metrics import Metrics
+from sinks.policy import Policy, PolicyError
+
+from . import topics
+from .engine.outbox import Outbox
+from .engine.transport import App, Chunk, Consumer
+from .engine.vitals import vitals
+from .engine.watch import TICK_SECONDS, Watch
+from .pipeline import Pipeline
+from .settings import Settings
+
+AGENT: Final = "watch"
+
+STUCK_SECONDS: Final = 30.0
+"""Past the drain's deadline, how long Faust may take to end before the process is ended for it."""
+
+log = logging.getLogger("stillwatch")
+
+
+def create_app(settings: Settings, watch: Watch) -> App:
+    """The Faust application: one agent over the requests, whose micro-batches go to `watch`."""
+    brokers = [f"stillwatch://{broker.strip()}" for broker in settings.brokers.split(",")]
+    app = App(
+        settings.group,
+        broker=brokers,
+        broker_credentials=_credentials(settings),
+        broker_commit_interval=1.0,
+        broker_session_timeout=settings.session_seconds,
+        broker_request_timeout=settings.session_seconds + 30,
+        broker_rebalance_timeout=settings.rebalance_seconds,
+        broker_heartbeat_interval=min(3.0, settings.session_seconds / 3),
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.instance_id,
+        producer_request_timeout=settings.delivery_seconds,
+        processing_guarantee="at_least_once",
+        stream_wait_empty=True,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        store="memory://",
+        autodiscover=False,
+    )
+    app.batching = watch
+    requests = app.topic(
+        topics.REQUESTS.name(settings),
+        key_serializer="raw",
+        value_serializer="raw",
+        maxsize=settings.buffer_chunks,
+    )
+
+    # Named here: otherwise the name, and with it internal topics, would follow the module's path.
+    @app.agent(requests, name=AGENT)
+    async def agent(stream: StreamT[Chunk]) -> None:
+        async for chunk in cast(faust.Stream[Chunk], stream).noack():
+            try:
+                await watch.take(chunk)
+            except Exception as fault:
+                # Faust would count the batch as done and go on. What is at fault is ours: stop before it.
+                await app.crash(fault)
+                raise
+
+    watch.release = lambda tp: cast(Consumer, app.consumer).release(tp)
+    return app
+
+
+def worker(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; the exit status. What is wrong goes to stderr."""
+    try:
+        policy = Policy.load(settings.policy)
+        return asyncio.run(_work(settings, policy))
+    except (PolicyError, topics.TopicsError) as error:
+        sys.stderr.write(f"{error}\n")
+    except KafkaError as error:
+        sys.stderr.write(f"Kafka at {settings.brokers}: {error}\n")
+    return 1
+
+
+async def _work(settings: Settings, policy: Policy) -> int:
+    await topics.check(settings)
+    metrics = Metrics(CollectorRegistry())
+    async with settings.producer() as producer:
+        watch = Watch(
+            settings,
+            new_pipeline=lambda: Pipeline(policy),
+            outbox=Outbox(producer.send, settings),
+            metrics=metrics,
+            clock=time.monotonic,
+            now=lambda: time.time_ns() // 1_000_000,
+        )
+        app = create_app(settings, watch)
+        async with vitals(
+            settings.web_host,
+            settings.web_port,
+            registry=metrics.registry,
+            ready=lambda: watch.ready and not app.rebalancing,
+            alive=lambda: watch.alive and not app.crashed,
+        ):
+            return await _run(app, watch, settings)
+
+
+async def _run(app: App, watch: Watch, settings: Settings) -> int:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    starting = asyncio.create_task(app.start())
+    ended = asyncio.create_task(app.wait_until_stopped())
+    asked = asyncio.create_task(told.wait())
+    ticking = asyncio.create_task(_tick(app, watch))
+    await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        async with asyncio.timeout(settings.drain_seconds + STUCK_SECONDS):
+            await app.stop()
+    except TimeoutError:
+        # A thread of Faust's that waits for a dead broker would keep the process for ever.
+        log.critical("the worker did not end in time")
+        os._exit(1)
+    for task in (starting, ended, asked, ticking):
+        task.cancel()
+    if app.crashed:
+        log.error("the worker stopped: %r", app.crash_reason)
+        return 1
+    return 0
+
+
+async def _tick(app: App, watch: Watch) -> None:
+    try:
+        while not app.should_stop:
+            await watch.tick()
+            await app.sleep(TICK_SECONDS)
+    except Exception as fault:
+        await app.crash(fault)
+        raise
+
+
+def _credentials(settings: Settings) -> faust.auth.Credentials | None:
+    if settings.security == "PLAINTEXT":
+        return None
+    if settings.security == "SSL":
+        return faust.SSLCredentials(settings.ssl_context())
+    return faust.SASLCredentials(
+        username=settings.sasl_user,
+        password=settings.password(),
+        mechanism=settings.sasl_mechanism,
+        ssl_context=settings.ssl_context() if settings.security == "SASL_SSL" else None,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(worker(Settings.read(os.environ)))
