@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-
-from tests.brokers import Broker, NoKafkaError, embedded_broker, kafka_broker
+from brokers import Broker, NoKafkaError, embedded_broker, kafka_broker
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ be committed.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, cast
 
@@ -186,10 +187,11 @@ class Consumer(stock.Consumer):
         self.app.flow_control.suspend()
         self.pause_partitions(owned)
         self.app.flow_control.clear()
-        await self.wait_empty()
-        self.acks.clear()
-        self._withheld.clear()
-        self.app.batching.revoked()
+        async with self._fatal():
+            await self.wait_empty()
+            self.acks.clear()
+            self._withheld.clear()
+            self.app.batching.revoked()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -197,8 +199,18 @@ class Consumer(stock.Consumer):
         batched = {tp for tp in assigned if tp.topic in self.app.batching.topics}
         self.acks = {tp: Acks() for tp in batched}
         self._withheld = set(batched)
-        self.app.batching.assigned(batched)
+        async with self._fatal():
+            self.app.batching.assigned(batched)
         await super().on_partitions_assigned(assigned, generation_id)
+
+    @asynccontextmanager
+    async def _fatal(self) -> AsyncIterator[None]:
+        # aiokafka only logs what its listeners raise, and would go on with partitions that nobody holds.
+        try:
+            yield
+        except Exception as fault:
+            await self.app.crash(fault)
+            raise
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Resume all but what is withheld."""
