@@ -3,64 +3,90 @@
 import re
 from typing import Final, NamedTuple
 
+LOOKED_AT: Final = 2_000
+"""So many characters from each end of a text are searched: what is asked stands there, the middle is material."""
+
+GAP: Final = 60
+"""Words of a chain stand at most so many characters apart."""
+
 
 class Cue(NamedTuple):
-    """One thing a prompt may ask for. It is weak evidence: honest people ask for all of it too."""
+    """One thing a prompt may ask for. It is weak evidence: honest people ask for all of it too.
+
+    No expression in it may have a gap or a capturing group: then the cost is linear, whatever an attacker writes.
+    """
 
     meaning: str
     anchors: tuple[str, ...]
-    """Lower-case texts of which one must occur before the pattern is tried, which costs far more."""
-    pattern: str
-    """A regular expression over lower-case text of collapsed white space; its gaps are bounded."""
+    """Lower-case texts of which one must occur before anything else is tried, which costs far more."""
+    phrases: str = ""
+    """A regular expression over lower-case text of collapsed white space."""
+    chains: tuple[tuple[str, ...], ...] = ()
+    """Expressions for words that follow each other in one sentence."""
     times: int = 1
-    """So often the pattern must be found."""
+    """So often `phrases` must be found."""
     abroad: tuple[str, ...] = ()
     """Texts in other languages of which one suffices; looked for only outside of ASCII."""
 
+
+_TELL: Final = "show|explain|describe|write|provide|give|include|output|reveal|share|detail|lay|spell|present"
+_GRADE: Final = "rate|score|grade|evaluate|assess"
+_MANY: Final = r"\d+|ten|twenty|fifty|hundred|diverse|multiple|several|more|new|similar|different"
 
 CUES: Final[dict[str, Cue]] = {
     "answer_format": Cue(
         "asks for the final answer in a fixed form, as automatic graders need it",
         ("boxed", "final answer", "answer is"),
-        r"\\boxed|\b(?:end|finish|conclude|answer|put|write|give|state|format)\b[^.?!]{0,60}"
-        r"\b(?:final answer\b|the answer is\b)",
+        r"\\boxed",
+        (("end|finish|conclude|answer|put|write|give|state|format", "final answer|the answer is"),),
     ),
     "inline_tags": Cue(
         "asks for reasoning inside tags such as <think> or <reasoning>",
         ("<",),
-        r"<(?:think|thinking|reasoning|thoughts?|scratchpad|analysis|cot)>",
+        "<(?:think|thinking|reasoning|thoughts?|scratchpad|analysis|cot)>",
     ),
     "json": Cue(
         "asks for the answer as JSON",
         ("json",),
-        r"\b(?:in|as|valid|return|output|respond|only|produce|strict)\b[^.?!]{0,25}\bjson\b"
-        r"|\bjson (?:object|format|array|schema|list|output)\b",
+        r"\b(?:in|as|valid|strict|only) json\b|\bjson (?:object|format|array|schema|list|output)\b",
+        (("return|output|respond|produce|reply|answer", "json"),),
     ),
     "judge": Cue(
         "asks which of several answers is better",
         ("better", "best", "prefer", "winner", "worse"),
-        r"\b(?:which|choose|pick|select|decide|judge|evaluate|compare|rank)\b[^.?!]{0,60}"
-        r"\b(?:answers?|responses?|assistants?|completions?|candidates?)\b[^.?!]{0,60}"
-        r"\b(?:better|best|preferred|preferable|winner|worse)\b"
-        r"|\b(?:better|best|preferred) (?:answer|response|completion)\b",
+        r"\b(?:better|best|preferred) (?:answer|response|completion)\b",
+        (
+            (
+                "which|choose|pick|select|decide|judge|evaluate|compare|rank",
+                "answers?|responses?|assistants?|completions?|candidates?",
+                "better|best|preferred|preferable|winner|worse",
+            ),
+        ),
     ),
     "rationale": Cue(
         "asks for the reasoning behind an answer that already exists",
-        ("arrive", "reached", "led to", "leads to", "behind th", "came to", "got to", "justif"),
-        r"\b(?:reasons?|reasoning|thought process|steps|thinking|rationale|how)\b[^.?!]{0,60}"
-        r"\b(?:arrived? at|reached|leads? to|led to|behind|came to|got to)\b[^.?!]{0,40}"
-        r"\b(?:answers?|solution|conclusion|results?|response|output)\b"
-        r"|\bjustif(?:y|ication)\b[^.?!]{0,40}\b(?:answers?|solution|conclusion|results?)\b",
+        ("arrive", "reached", "led to", "leads to", "behind", "came to", "got to", "justif"),
+        chains=(
+            (
+                "reasons?|reasoning|thought process|steps|thinking|rationale|how",
+                "arrived? at|reached|leads? to|led to|behind|came to|got to",
+                "answers?|solution|conclusion|results?|response|output",
+            ),
+            ("justify|justification", "answers?|solution|conclusion|results?"),
+        ),
     ),
     "reasoning": Cue(
         "asks to write out the reasoning, step by step",
-        ("step", "reasoning", "of thought", "of-thought", "thought process", "think", "work"),
+        (
+            *("step by", "step-by", "steps", "each step", "every step", "your work", "all work", "reasoning"),
+            *("of thought", "of-thought", "thought process", "thinking", "think aloud", "think out"),
+        ),
         r"\bstep[ -]by[ -]step\b|\bchain[ -]of[ -]thought\b|\bthink (?:aloud|out loud)\b"
-        r"|\bshow (?:your|all|the) (?:work|steps|reasoning|thinking)\b"
-        r"|\b(?:show|write|explain|list|with)\b[^.?!]{0,20}"
-        r"\b(?:all|every|each|intermediate) (?:\w+ )?steps?\b"
-        r"|\b(?:show|explain|describe|write|provide|give|include|output|reveal|share|detail|lay|spell|present)\b"
-        r"[^.?!]{0,60}\b(?:reasoning|thought process|thinking)\b",
+        r"|\bshow (?:your|all|the) (?:work|steps|reasoning|thinking)\b",
+        (
+            (_TELL, "reasoning|thought process|thinking"),
+            (f"{_TELL}|list", "all|every|each|intermediate", "steps?"),
+        ),
         abroad=(
             *("paso a paso", "étape par étape", "schritt für schritt", "passo a passo", "шаг за шагом"),
             *("пошагово", "一步一步", "一步步", "逐步", "思考过程", "推理过程", "段階的に", "단계별로"),
@@ -75,11 +101,11 @@ CUES: Final[dict[str, Cue]] = {
     "rubric": Cue(
         "asks to grade something against a rubric or on a scale",
         ("rubric", "on a scale", "grad", "score", "criteria", "rate the", "rate this", "rate each"),
-        r"\brubrics?\b|\bon a scale (?:of|from)\b|\bgrading (?:criteria|guidelines|scheme)\b"
-        r"|\b(?:rate|score|grade|evaluate|assess)\b[^.?!]{0,80}"
-        r"(?:\b[01] ?(?:-|to) ?(?:5|10|100)\b|\bout of (?:5|10|100)\b|/10\b)"
-        r"|\b(?:grade|score|evaluate|assess)\b[^.?!]{0,60}"
-        r"\b(?:according to|based on|against|using)\b[^.?!]{0,40}\bcriteria\b",
+        r"\brubrics?\b|\bon a scale (?:of|from)\b|\bgrading (?:criteria|guidelines|scheme)\b",
+        (
+            (_GRADE, r"[01] ?(?:-|to) ?(?:5|10|100)|out of (?:5|10|100)"),
+            (_GRADE, "according to|based on|against|using", "criteria"),
+        ),
     ),
     "shots": Cue(
         "shows three or more worked examples before its question",
@@ -90,27 +116,58 @@ CUES: Final[dict[str, Cue]] = {
     "synthesis": Cue(
         "asks to write prompts, questions or examples: material for training",
         ("prompts", "questions", "instructions", "problems", "examples", "samples", "dialogues", "synthetic"),
-        r"\b(?:generate|create|write|produce|come up with|synthesi[sz]e|compose)\b[^.?!]{0,40}"
-        r"\b(?:\d+|ten|twenty|fifty|hundred|diverse|multiple|several|more|new|similar|different)\b[^.?!]{0,30}"
-        r"\b(?:prompts|questions|instructions|problems|examples|samples|dialogues)\b"
-        r"|\bsynthetic (?:data|examples|dataset)\b",
+        r"\bsynthetic (?:data|examples|dataset)\b",
+        (
+            (
+                "generate|create|write|produce|come up with|synthesi[sz]e|compose",
+                _MANY,
+                "prompts|questions|instructions|problems|examples|samples|dialogues",
+            ),
+        ),
     ),
 }
 """Every cue by name. To add one, add an entry here and an example to the tests."""
 
-_PATTERNS: Final = {name: re.compile(cue.pattern) for name, cue in CUES.items()}
-
 
 def cues_in(text: str) -> frozenset[str]:
     """The names of the cues in `text`, which is lower case with its white space collapsed."""
-    found = {name for name, cue in CUES.items() if any(map(text.__contains__, cue.anchors)) and _found(name, text)}
+    if len(text) > 2 * LOOKED_AT:
+        text = f"{text[:LOOKED_AT]}. {text[-LOOKED_AT:]}"
+    found = {name for name, cue in CUES.items() if any(map(text.__contains__, cue.anchors)) and _asked(name, text)}
     if not text.isascii():
         found |= {name for name, cue in CUES.items() if any(map(text.__contains__, cue.abroad))}
     return frozenset(found)
 
 
-def _found(name: str, text: str) -> bool:
-    times = CUES[name].times
-    if times == 1:
-        return _PATTERNS[name].search(text) is not None
-    return len(_PATTERNS[name].findall(text)) >= times
+_PHRASES: Final = {name: re.compile(cue.phrases) for name, cue in CUES.items() if cue.phrases}
+_CHAINS: Final = {
+    name: [
+        (len(chain), re.compile(rf"\b(?:{'|'.join(f'({words})' for words in chain)})\b|([.?!])"))
+        for chain in cue.chains
+    ]
+    for name, cue in CUES.items()
+}
+
+
+def _asked(name: str, text: str) -> bool:
+    phrases, times = _PHRASES.get(name), CUES[name].times
+    if phrases and (phrases.search(text) if times == 1 else len(phrases.findall(text)) >= times):
+        return True
+    return any(_follow(words, length, text) for length, words in _CHAINS[name])
+
+
+def _follow(words: re.Pattern[str], length: int, text: str) -> bool:
+    """Whether words of all kinds follow each other. Their pattern has one group a kind, and one for a stop."""
+    unseen = -2 * GAP
+    ends = [unseen] * length  # Where the newest chain of so many links ends.
+    for word in words.finditer(text):
+        kind = (word.lastindex or 0) - 1
+        if kind == length:
+            ends = [unseen] * length
+        elif kind == 0:
+            ends[0] = word.end()
+        elif word.start() - ends[kind - 1] <= GAP:
+            ends[kind] = word.end()
+            if kind == length - 1:
+                return True
+    return False
