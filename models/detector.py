@@ -42,7 +42,7 @@ class Places(NamedTuple):
 
 
 class Detector(AnomalyDetector):
-    """What every detector can do. Subclasses write `locate`, `score_at`, `learn_at`, and their state.
+    """What every detector can do.
 
     `features` names the columns of a matrix and the keys of a dict; unknown keys are ignored, missing ones
     are absent. Nothing here reads a clock or rolls dice: equal rows in equal order give equal scores.
@@ -51,21 +51,18 @@ class Detector(AnomalyDetector):
     kind: ClassVar[str]
     """The name in a snapshot: which class can read it."""
 
-    complete_rows: ClassVar[bool] = False
-    """Whether an ensemble should fill absent features with typical values before it shows rows here."""
-
     def __init__(self, features: tuple[str, ...]) -> None:
         if not features or len(set(features)) != len(features):
             raise ValueError(f"features must be distinct names, at least one: {features!r}")
         self.features = features
 
     @abc.abstractmethod
-    def score_at(self, places: Places) -> FloatVector:
-        """How strange the located rows are, each in [0, 1]. Changes nothing."""
+    def score_many(self, X: FloatMatrix) -> FloatVector:
+        """How strange each row of `X` (rows x features) is, in [0, 1]. Changes nothing."""
 
     @abc.abstractmethod
-    def learn_at(self, places: Places) -> None:
-        """Learns the located rows, in their order."""
+    def learn_many(self, X: FloatMatrix) -> None:
+        """Learns the rows of `X` (rows x features) in their order."""
 
     @property
     @abc.abstractmethod
@@ -77,24 +74,12 @@ class Detector(AnomalyDetector):
         """The constructor's arguments."""
 
     @abc.abstractmethod
-    def _state(self) -> State:
+    def state(self) -> State:
         """All that learning changes, as arrays of fixed shape. May alias what the detector holds."""
 
     @abc.abstractmethod
-    def _adopt(self, state: State) -> None:
-        """Takes over a state with the names, types and shapes of `_state()`."""
-
-    def locate(self, X: FloatMatrix) -> Places:
-        """Where the rows of `X` (rows x features) fall."""
-        return Places(self._checked(X), np.empty((0, len(X)), dtype=np.int64))
-
-    def score_many(self, X: FloatMatrix) -> FloatVector:
-        """How strange each row of `X` (rows x features) is, in [0, 1]. Changes nothing."""
-        return self.score_at(self.locate(X))
-
-    def learn_many(self, X: FloatMatrix) -> None:
-        """Learns the rows of `X` (rows x features) in their order."""
-        self.learn_at(self.locate(X))
+    def adopt(self, state: State) -> None:
+        """Takes over a state with the names, types and shapes of `state()`."""
 
     def score_one(self, x: Mapping[object, float]) -> float:
         """How strange one row is, in [0, 1]. For River's pipelines; a matrix is far cheaper a row."""
@@ -106,7 +91,7 @@ class Detector(AnomalyDetector):
 
     def snapshot(self) -> bytes:
         """What was learned, as bytes; `restore` continues from them as if nothing had happened."""
-        return pack(self.kind, self._settings(), self._state())
+        return pack(self.kind, self._settings(), self.state())
 
     @classmethod
     def restore(cls, raw: bytes) -> Self:
@@ -119,7 +104,7 @@ class Detector(AnomalyDetector):
             detector = build(**settings)
         except (TypeError, ValueError) as error:
             raise SnapshotError(f"snapshot with settings this release does not take: {error}") from error
-        expected = detector._state()
+        expected = detector.state()
         if state.numbers.keys() != expected.numbers.keys() or state.arrays.keys() != expected.arrays.keys():
             raise SnapshotError(f"snapshot of {kind!r} with other parts than this release keeps")
         for name, array in expected.arrays.items():
@@ -128,19 +113,17 @@ class Detector(AnomalyDetector):
                 raise SnapshotError(
                     f"snapshot array {name!r} is {found.dtype}{found.shape}, not {array.dtype}{array.shape}"
                 )
-        detector._adopt(state)
+        detector.adopt(state)
         return detector
 
     @property
     def memory_bytes(self) -> int:
         """What the state takes; it does not grow with the rows learned."""
-        return sum(array.nbytes for array in self._state().arrays.values())
+        return sum(array.nbytes for array in self.state().arrays.values())
 
     def _checked(self, X: FloatMatrix) -> FloatMatrix:
         if X.ndim != 2 or X.shape[1] != len(self.features):
-            raise ValueError(
-                f"a matrix of rows x {len(self.features)} features is needed, not one of {X.shape}"
-            )
+            raise ValueError(f"a matrix of rows x {len(self.features)} features is needed, not one of {X.shape}")
         return X
 
     def _row(self, x: Mapping[object, float]) -> FloatMatrix:
@@ -151,3 +134,32 @@ class Detector(AnomalyDetector):
     def _unit_test_params(cls) -> Iterator[dict[str, tuple[str, ...]]]:
         """River's checks build a detector from these."""
         yield {"features": ("first", "second")}
+
+
+class Member(Detector):
+    """A detector that can stand in an ensemble: it first finds where rows fall, then scores and learns them
+    there.
+
+    So the dearer half of the work is done once, and an ensemble may score all rows and learn some of them.
+    """
+
+    complete_rows: ClassVar[bool] = False
+    """Whether an ensemble should fill absent features with typical values before it shows rows here."""
+
+    @abc.abstractmethod
+    def score_at(self, places: Places) -> FloatVector:
+        """How strange the located rows are, each in [0, 1]. Changes nothing."""
+
+    @abc.abstractmethod
+    def learn_at(self, places: Places) -> None:
+        """Learns the located rows, in their order."""
+
+    def locate(self, X: FloatMatrix) -> Places:
+        """Where the rows of `X` (rows x features) fall."""
+        return Places(self._checked(X), np.empty((0, len(X)), dtype=np.int64))
+
+    def score_many(self, X: FloatMatrix) -> FloatVector:
+        return self.score_at(self.locate(X))
+
+    def learn_many(self, X: FloatMatrix) -> None:
+        self.learn_at(self.locate(X))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from river.tree.padded import PaddedBranch, make_padded_tree
 
-from models.detector import Detector, FloatMatrix, FloatVector, IntMatrix, IntVector, Places
+from models.detector import FloatMatrix, FloatVector, IntMatrix, IntVector, Member, Places
 from models.snapshot import Setting, State
 
 _STOP_SHARE = 0.1
@@ -27,7 +27,7 @@ _PADDING = 0.15
 """Cuts keep this share of a side's length away from its ends (the paper's constant, and River's)."""
 
 
-class HalfSpaceTrees(Detector):
+class HalfSpaceTrees(Member):
     """Half-Space Trees over `features`, one matrix at a time.
 
     `window_size` rows are counted before they become the masses that score; until the first window is full
@@ -71,9 +71,7 @@ class HalfSpaceTrees(Detector):
     def locate(self, X: FloatMatrix) -> Places:
         """The leaf of each row in each tree (trees x rows); of rows with NaN, where they would fall now."""
         X = self._checked(X)
-        return Places(
-            X, self._descend(X, _by_depth(self._counts, self.n_trees) if np.isnan(X).any() else None)
-        )
+        return Places(X, self._descend(X, _by_depth(self._counts, self.n_trees) if np.isnan(X).any() else None))
 
     def score_at(self, places: Places) -> FloatVector:
         if not self._windows:
@@ -158,7 +156,7 @@ class HalfSpaceTrees(Detector):
             "seed": self.seed,
         }
 
-    def _state(self) -> State:
+    def state(self) -> State:
         # The cuts follow from the seed, but only as long as Python's generator stays as it is.
         return State(
             {"seen": self._seen, "windows": self._windows},
@@ -170,7 +168,7 @@ class HalfSpaceTrees(Detector):
             },
         )
 
-    def _adopt(self, state: State) -> None:
+    def adopt(self, state: State) -> None:
         self._seen = int(state.numbers["seen"])
         self._windows = int(state.numbers["windows"])
         bounds = np.cumsum([self.n_trees * 2**depth for depth in range(self.height)])[:-1]

@@ -78,9 +78,7 @@ def unpack(raw: bytes) -> tuple[str, dict[str, Setting], State]:
     offset = length
     for column in header.arrays:
         if column.type not in _TYPES or min(column.shape, default=0) < 0:
-            raise SnapshotError(
-                f"snapshot array {column.name!r} has type {column.type!r}, shape {column.shape}"
-            )
+            raise SnapshotError(f"snapshot array {column.name!r} has type {column.type!r}, shape {column.shape}")
         dtype = np.dtype(column.type)
         count = int(np.prod(column.shape, dtype=np.int64))
         if offset + count * dtype.itemsize > len(body):

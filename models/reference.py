@@ -1,0 +1,142 @@
+"""Reference: the scores of the past, and how rare a new one is among them.
+
+Slow on purpose: it spans a long past and changes little by little, because a reference that follows the
+traffic lets a burst of attacks become ordinary while it lasts.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from models.detector import BoolVector, FloatVector
+from models.snapshot import State
+
+FEWEST: Final = 256
+"""Scores a reference must hold before it is asked: with fewer, its smallest rank is above 0.4 %."""
+
+THINNED: Final = 8
+"""Of the scores that are called thinned one in so many is kept, and stands for all of them."""
+
+_FIRST_FOLD: Final = 64
+"""Scores that wait at the start before they are sorted in; later an eighth of what is held waits."""
+
+
+class Reference:
+    """Up to `size` scores. Give it none from a detector's warm-up: they would make all others look rare.
+
+    While it fills, every score is kept; then one in 2, 3, ... up to `slowest` as it turns over, so that in
+    the end it spans `size * slowest` rows.
+
+    What looks extreme comes in thinned, and two questions can be asked. `rank` counts the scores held: a
+    burst weighs little in it, so it decides what may teach. `tail` counts what they stand for: that is the
+    honest probability, and also says of a burst how usual it has become.
+    """
+
+    def __init__(self, size: int = 8192, slowest: int = 16) -> None:
+        if size < FEWEST or slowest < 1:
+            raise ValueError(f"size must be at least {FEWEST} and slowest at least 1")
+        self.size = size
+        self.slowest = slowest
+        self._kept = 0
+        self._skip = 0
+        self._skip_thinned = 0
+        self._ring = np.zeros(size)
+        self._thinned = np.zeros(size, dtype=np.uint8)
+        self._waits = 0
+        self._waiting = np.zeros(size // 8)
+        self._waiting_thinned = np.zeros(size // 8, dtype=np.uint8)
+        self._sort()
+
+    @property
+    def count(self) -> int:
+        """How many scores it ranks among."""
+        return len(self._sorted)
+
+    @property
+    def ready(self) -> bool:
+        return self.count >= FEWEST
+
+    def rank(self, scores: FloatVector) -> FloatVector:
+        """The share of scores held that are as high: (1 + those) / (1 + all), so at least 1 / (count + 1)."""
+        held = len(self._sorted)
+        return np.asarray((held + 1 - self._sorted.searchsorted(scores)) / (held + 1))
+
+    def tail(self, scores: FloatVector) -> FloatVector:
+        """The probability of a score as high: as `rank`, with thinned scores counting for all they stand for.
+
+        The conformal p-value: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World" (2005).
+        """
+        more = THINNED - 1
+        heavy = len(self._sorted_thinned)
+        total = len(self._sorted) + more * heavy + 1
+        below = self._sorted.searchsorted(scores) + more * self._sorted_thinned.searchsorted(scores)
+        return np.asarray((total - below) / total)
+
+    def add(self, scores: FloatVector, thin: BoolVector, every: bool = False) -> None:
+        """Keeps scores, in their order: one in so many, or `every` one when it must follow quickly.
+
+        Where `thin` is true only one in `THINNED` of these is kept.
+        """
+        if thin.any():
+            number = np.cumsum(thin) + self._skip_thinned
+            chosen = ~thin | (number % THINNED == 0)
+            self._skip_thinned = int(number[-1]) % THINNED
+            scores, thin = scores[chosen], thin[chosen]
+        stride = 1 if every else min(self.slowest, 1 + self._kept // self.size)
+        first = min(self._skip, stride - 1)
+        self._skip = (first - len(scores)) % stride
+        scores, thin = scores[first::stride], thin[first::stride]
+        start = 0
+        while start < len(scores):
+            patience = min(max(_FIRST_FOLD, self.count // 8), len(self._waiting))
+            end = min(len(scores), start + patience - self._waits)
+            waits = self._waits + end - start
+            self._waiting[self._waits : waits] = scores[start:end]
+            self._waiting_thinned[self._waits : waits] = thin[start:end]
+            self._waits = waits
+            if waits == patience:
+                self._fold()
+            start = end
+
+    def _fold(self) -> None:
+        """Puts the waiting scores in the place of the oldest."""
+        places = (self._kept + np.arange(self._waits)) % self.size
+        self._ring[places] = self._waiting[: self._waits]
+        self._thinned[places] = self._waiting_thinned[: self._waits]
+        self._kept += self._waits
+        self._waits = 0
+        self._sort()
+
+    def _sort(self) -> None:
+        held = self._ring[: min(self._kept, self.size)]
+        self._sorted = np.sort(held)
+        self._sorted_thinned = np.sort(held[self._thinned[: len(held)] == 1])
+
+    def state(self) -> State:
+        """All that adding changed."""
+        return State(
+            {
+                "kept": self._kept,
+                "skip": self._skip,
+                "skip_thinned": self._skip_thinned,
+                "waits": self._waits,
+            },
+            {
+                "ring": self._ring,
+                "thinned": self._thinned,
+                "waiting": self._waiting,
+                "waiting_thinned": self._waiting_thinned,
+            },
+        )
+
+    def adopt(self, state: State) -> None:
+        """Continues from a state with the names and shapes of `state()`."""
+        self._kept = int(state.numbers["kept"])
+        self._skip = int(state.numbers["skip"])
+        self._skip_thinned = int(state.numbers["skip_thinned"])
+        self._waits = int(state.numbers["waits"])
+        self._ring = state.arrays["ring"].astype(np.float64)
+        self._thinned = state.arrays["thinned"].astype(np.uint8)
+        self._waiting = state.arrays["waiting"].astype(np.float64)
+        self._waiting_thinned = state.arrays["waiting_thinned"].astype(np.uint8)
+        self._sort()
