@@ -1,6 +1,6 @@
 """Attacks: campaigns that copy a model's abilities through its API."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -11,6 +11,7 @@ from .accounts import (
     DAY_MS,
     ERROR,
     LENGTH,
+    STOP,
     Account,
     Label,
     Place,
@@ -23,7 +24,7 @@ from .accounts import (
     lacking,
     token_hex,
 )
-from .honest import CLIENTS, MODELS, REASONS, Spread
+from .honest import CLIENTS, FIRST_TOKEN_MS, MODELS, REASONS, TOKEN_MS, Spread, latency
 from .prompts import Prompts
 from .rhythm import Ints
 
@@ -91,7 +92,7 @@ def _reasoned(dice: np.random.Generator) -> str:
 # each, of ~24,000 with ~667 in all, of one fixed prompt in every request that forces the reasoning into inline tags, of
 # rubric grading, of proxy resellers, residential addresses, virtual cards of one batch, and of new accounts at
 # maximum use at once, round the clock.
-_PIPELINE: Final = Setting(
+PIPELINE: Final = Setting(
     model=REASONS, client=CLIENTS[1], stream=False, max_tokens=16_384, temperature=0.6, top_p=0.95
 )
 
@@ -105,7 +106,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         questions=4_000,
         text=_anything,
         repeats=1,
-        setting=_PIPELINE._replace(model=MODELS[0]),
+        setting=PIPELINE._replace(model=MODELS[0]),
         input=Spread(45, 0.5),
         output=Spread(900, 0.6),
         addresses=rotating,
@@ -120,7 +121,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         questions=2_000,
         text=_graded,
         repeats=1,
-        setting=_PIPELINE._replace(model=MODELS[0], client=CLIENTS[10], temperature=0.0, top_p=None, max_tokens=4_096),
+        setting=PIPELINE._replace(model=MODELS[0], client=CLIENTS[10], temperature=0.0, top_p=None, max_tokens=4_096),
         input=Spread(210, 0.15),
         output=Spread(650, 0.3),
         addresses=resold,
@@ -136,7 +137,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         questions=3_000,
         text=_reasoned,
         repeats=4,
-        setting=_PIPELINE,
+        setting=PIPELINE,
         input=Spread(90, 0.3),
         output=Spread(1_900, 0.8),
         addresses=rented,
@@ -147,8 +148,20 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 """Attacks by name. One line more is one scenario more."""
 
 
+def campaigns(
+    scenarios: Iterable[str], seed: int, start_at: int, end_at: int, prompts: Prompts, begins_at: int | None = None
+) -> list[Account]:
+    """The accounts of several campaigns. ValueError for a scenario that is not in `SCENARIOS`."""
+    accounts: list[Account] = []
+    for name in scenarios:
+        if name not in SCENARIOS:
+            raise ValueError(f"unknown scenario {name!r}; known: {', '.join(SCENARIOS)}")
+        accounts += campaign(name, seed, start_at, end_at, prompts, begins_at)
+    return accounts
+
+
 def campaign(
-    name: str, seed: int, start_at: int, end_at: int, prompts: Prompts, *, begins_at: int | None = None
+    name: str, seed: int, start_at: int, end_at: int, prompts: Prompts, begins_at: int | None
 ) -> list[Account]:
     """The accounts of one scenario, from `begins_at` (ms; default: its share of the stream) to the end.
 
@@ -162,6 +175,9 @@ def campaign(
     addresses = scenario.addresses(shared)
     system = prompts.system(scenario.instructions) if scenario.instructions else None
     cards = [token_hex(shared) for _ in range(1 + scenario.accounts // scenario.cards)]
+    # The sleep is what the daily rate leaves between two answers.
+    answer_ms = FIRST_TOKEN_MS + TOKEN_MS * scenario.output.median * np.exp(scenario.output.sigma**2 / 2)
+    sleep_ms = max(1_000.0, DAY_MS * scenario.workers / scenario.daily - answer_ms)
     accounts = []
     for i in range(scenario.accounts):
         dice = dice_for(seed, name, i)
@@ -187,58 +203,75 @@ def campaign(
             billing_country="US",
             lacks=lacking(dice),
         )
-        part = partial(_part, scenario, pool, i, scenario.accounts)
+        ask = partial(_part, scenario, pool, i)
         first_at = begins_at + int(dice.integers(0, 5_000))
-        account.rows = in_order(_works(dice, scenario, first_at, part, len(addresses)), begins_at, end_at)
+        work_ = work(
+            dice,
+            first_at,
+            ask,
+            workers=scenario.workers,
+            sleep_ms=sleep_ms,
+            setting=scenario.setting,
+            input=scenario.input,
+            output=scenario.output,
+            addresses=len(addresses),
+        )
+        account.rows = in_order(work_, begins_at, end_at)
         accounts.append(account)
     return accounts
 
 
-def _part(scenario: Scenario, pool: range, account: int, of: int, requests: Ints, batch: Rows) -> None:
-    """This account's part of the question list: every `of`-th question, each `repeats` times; it goes on with
-    variations when the list is through."""
-    question = account + of * (requests // scenario.repeats)
+def _part(scenario: Scenario, pool: range, account: int, requests: Ints, batch: Rows) -> None:
+    """An account's part of the question list, split by index modulo over the accounts; when the list is through it goes
+    on with other names and numbers."""
+    question = account + scenario.accounts * (requests // scenario.repeats)
     batch["prompt"] = pool.start + question % len(pool)
-    batch["variation"] = (question // len(pool)).astype(np.uint64)
+    batch["variation"] = question // len(pool)
 
 
-def _works(
+def work(
     dice: np.random.Generator,
-    scenario: Scenario,
     first_at: int,
-    part: Callable[[Ints, Rows], None],
+    ask: Callable[[Ints, Rows], None],
+    *,
+    workers: int,
+    sleep_ms: float,
+    setting: Setting,
+    input: Spread,  # noqa: A002
+    output: Spread,
     addresses: int,
+    requests: int | None = None,
 ) -> Iterator[tuple[int, Rows]]:
-    """Workers that each send, wait for the answer, sleep a constant time and send again, day and night."""
-    clocks = first_at + 250.0 * np.arange(scenario.workers)
-    cycle_ms = DAY_MS * scenario.workers / scenario.daily
-    cycles = max(8, 400 // scenario.workers)
+    """Workers that each send, wait for the answer, sleep a constant time and send again, day and night.
+
+    `ask(numbers, rows)` fills in the prompts of the account's requests by number; after `requests` of them the work
+    is done. Yields what `in_order` takes.
+    """
+    clocks = first_at + 250.0 * np.arange(workers)
+    cycles = max(8, 400 // workers)
+    cap = setting.max_tokens or 2**31
     sent = 0
-    while True:
-        count = cycles * scenario.workers
-        batch = empty(count)
-        written = scenario.output.draw(dice, count)
-        cap = scenario.setting.max_tokens or 2**31
-        batch["output"] = np.minimum(written, cap)
-        batch["finish"] = np.where(written >= cap, LENGTH, 0)
-        if scenario.setting.model == REASONS:
-            batch["reasoning"] = batch["output"] * 8 // 10
-        busy = dice.random(count) < 0.01
+    while requests is None or sent < requests:
+        size = cycles * workers
+        batch = empty(size)
+        written = output.draw(dice, size)
+        busy = dice.random(size) < 0.01
         batch["status"] = np.where(busy, 429, 200)
-        batch["finish"] = np.where(busy, ERROR, batch["finish"])
-        for column in ("output", "reasoning"):
-            batch[column] = np.where(busy & (batch[column] > 0), 0, batch[column])
-        batch["latency"] = (300 + 12 * batch["output"]) * np.exp(0.1 * dice.standard_normal(count))
-        batch["input"] = scenario.input.draw(dice, count)
+        batch["finish"] = np.where(busy, ERROR, np.where(written >= cap, LENGTH, STOP))
+        batch["output"] = np.where(busy, 0, np.minimum(written, cap))
+        if setting.model == REASONS:
+            batch["reasoning"] = batch["output"] * 8 // 10
+        batch["latency"] = latency(dice, batch["output"], 0.1)
+        batch["input"] = input.draw(dice, size)
         batch["turns"] = 1
-        batch["place"] = dice.integers(0, addresses, count)
-        # The sleep is set so that answers and sleep make the daily rate.
-        mean_ms = 300 + 12 * scenario.output.median * np.exp(scenario.output.sigma**2 / 2)
-        sleep_ms = max(1_000.0, cycle_ms - mean_ms)
-        spent = batch["latency"].reshape(cycles, scenario.workers) + sleep_ms
-        at = clocks + np.cumsum(spent, axis=0) - spent
-        clocks = clocks + spent.sum(axis=0)
-        batch["at"] = at.reshape(count)
-        part(np.arange(sent, sent + count), batch)
-        sent += count
-        yield int(clocks.min()), batch
+        batch["place"] = dice.integers(0, addresses, size)
+        spent = batch["latency"].astype(np.float64).reshape(cycles, workers) + sleep_ms
+        passed = np.cumsum(spent, axis=0)
+        batch["at"] = (clocks + passed - spent).reshape(size)
+        clocks = clocks + passed[-1]
+        ask(np.arange(sent, sent + size), batch)
+        settled_at = int(np.min(clocks))
+        if requests is not None and sent + size >= requests:
+            batch, settled_at = batch[: requests - sent], int(np.max(clocks))
+        sent += size
+        yield settled_at, batch

@@ -14,6 +14,7 @@ from .accounts import (
     ERROR,
     LENGTH,
     REFUSAL,
+    STOP,
     TOOL_CALLS,
     Account,
     Label,
@@ -33,6 +34,10 @@ REASONS: Final = "reason-large"
 """The model that thinks before it answers; its output tokens include the reasoning."""
 
 MODELS: Final = ("chat-large", "chat-small")
+
+FIRST_TOKEN_MS: Final = 300
+TOKEN_MS: Final = 12
+"""About 80 tokens a second."""
 
 CLIENTS: Final = (
     *("sdk-python-1.52/t13d1812h1", "sdk-python-1.40/t13d1812h1", "sdk-node-4.20/t13d1714h2"),
@@ -145,7 +150,7 @@ def people(seat: Seat, habit: People) -> Account:
         names = ["coding"]
         system = prompts.system(habit.system)
     pools = [prompts.pool(name, 250 if name != "coding" else 1_000, partial(grammar.passage, name)) for name in names]
-    setting = _setting(dice, habit.clients, reasons=0.15)
+    setting = chosen_setting(dice, habit.clients, reasons=0.15)
     daily = float(habit.daily.draw(dice, 1)[0])
     account = _account(seat, "honest", where, [setting], habit.plans, daily, system)
     steady = 0.5 + 0.4 * dice.random()  # how often the first place is where the person sits
@@ -167,7 +172,7 @@ def people(seat: Seat, habit: People) -> Account:
             grown = 1 + habit.grows * np.minimum(turn, 40)
             batch["input"] = habit.input.draw(dice, len(at), grown)
             batch["cached"] = np.where(turn > 0, (batch["input"] * 0.7).astype(np.int64), 0)
-            _answer(dice, batch, habit.output, setting)
+            answer(dice, batch, habit.output.draw(dice, len(batch)), setting)
             yield settled_at, batch
 
     return _running(account, seat, rows())
@@ -179,7 +184,7 @@ def support(seat: Seat) -> Account:
     zone, country = places.HOMES[int(dice.integers(len(places.HOMES)))]
     where = [places.company(dice, country)] if dice.random() < 0.3 else [places.server(dice) for _ in range(3)]
     pool = prompts.pool("support", 1_500, partial(grammar.grow, "support"))
-    setting = _setting(dice, CLIENTS[:3], reasons=0.05)
+    setting = chosen_setting(dice, CLIENTS[:3], reasons=0.05)
     daily = float(Spread(160, 1.5).draw(dice, 1)[0])
     system = prompts.system(grammar.grow("system", dice))
     account = _account(seat, "honest", where, [setting], ("scale", "team"), daily, system)
@@ -192,7 +197,7 @@ def support(seat: Seat) -> Account:
             batch["place"] = dice.integers(0, len(where), len(at))
             _ask(dice, batch, [pool], np.zeros(len(at), np.int64))
             batch["input"] = Spread(420, 0.35).draw(dice, len(at), 1 + 0.4 * turn)
-            _answer(dice, batch, Spread(95, 0.6), setting)
+            answer(dice, batch, Spread(95, 0.6).draw(dice, len(batch)), setting)
             yield settled_at, batch
 
     return _running(account, seat, rows())
@@ -203,7 +208,7 @@ def batch_job(seat: Seat) -> Account:
     dice, prompts = seat.dice, seat.prompts
     task = ("catalogue", "reviews", "records", "localise")[int(dice.integers(4))]
     pool = prompts.pool(task, 600, partial(grammar.grow, task))
-    setting = _setting(dice, CLIENTS[:2], reasons=0.25)
+    setting = chosen_setting(dice, CLIENTS[:2], reasons=0.25)
     size = Spread(float(Spread(350, 0.9).draw(dice, 1)[0]), 0.5)
     weekly = float(dice.uniform(1, 7))
     daily = weekly * size.median * np.exp(size.sigma**2 / 2) / 7
@@ -220,7 +225,7 @@ def batch_job(seat: Seat) -> Account:
             _ask(dice, batch, [pool], np.zeros(len(at), np.int64))
             # An ordinary recorded batch job has a p50 of 53 in and 1,578 out (ServeGen).
             batch["input"] = Spread(53, 0.4).draw(dice, len(at))
-            _answer(dice, batch, Spread(1_578, 0.5), setting)
+            answer(dice, batch, Spread(1_578, 0.5).draw(dice, len(batch)), setting)
             yield settled_at, batch
 
     return _running(account, seat, rows())
@@ -255,7 +260,7 @@ def evaluation(seat: Seat) -> Account:
             batch["at"], batch["turns"] = at, 1
             batch["prompt"] = pool.start + (position // repeats) % len(pool)
             batch["input"] = Spread(950, 0.06).draw(dice, len(at))
-            _answer(dice, batch, Spread(190, 0.5), setting)
+            answer(dice, batch, Spread(190, 0.5).draw(dice, len(batch)), setting)
             yield settled_at, batch
 
     return _running(account, seat, rows())
@@ -265,7 +270,7 @@ def agent(seat: Seat) -> Account:
     """An agent: a step every few seconds, round the clock, with tools, in sessions of a hundred steps."""
     dice, prompts = seat.dice, seat.prompts
     pool = prompts.pool("agent", 1_000, partial(grammar.grow, "agent"))
-    setting = _setting(dice, (*CLIENTS[:3], CLIENTS[10]), reasons=0.4)
+    setting = chosen_setting(dice, (*CLIENTS[:3], CLIENTS[10]), reasons=0.4)
     gap = Spread(float(dice.uniform(4, 12)), 0.9)
     steps = float(dice.uniform(40, 200))
     pause = Spread(float(Spread(2_400, 0.8).draw(dice, 1)[0]), 0.7)
@@ -293,8 +298,8 @@ def agent(seat: Seat) -> Account:
             # Mooncake: contexts of p50 6,909 tokens, most of them cached from the step before.
             batch["input"] = Spread(1_800, 0.2).draw(dice, 1_000, 1 + 0.2 * np.minimum(steps_in, 150))
             batch["cached"] = np.where(steps_in > 0, (batch["input"] * 0.9).astype(np.int64), 0)
-            _answer(dice, batch, Spread(120, 0.9), setting)
-            batch["finish"] = np.where(batch["finish"] == 0, TOOL_CALLS, batch["finish"])
+            answer(dice, batch, Spread(120, 0.9).draw(dice, len(batch)), setting)
+            batch["finish"] = np.where(batch["finish"] == STOP, TOOL_CALLS, batch["finish"])
             yield int(clock), batch
 
     return _running(account, seat, rows())
@@ -356,7 +361,7 @@ def _running(account: Account, seat: Seat, chunks: Iterator[tuple[int, Rows]]) -
     return account
 
 
-def _setting(dice: np.random.Generator, clients: tuple[str, ...], reasons: float) -> Setting:
+def chosen_setting(dice: np.random.Generator, clients: tuple[str, ...], reasons: float) -> Setting:
     """One customer's settings: most leave the defaults, some copy what a model card recommends."""
     model = REASONS if dice.random() < reasons else MODELS[int(dice.integers(len(MODELS)))]
     caps = (None, None, None, 1_024, 4_096, 8_192, 16_384)
@@ -385,16 +390,15 @@ def _ask(dice: np.random.Generator, batch: Rows, pools: list[range], which: Ints
     batch["variation"] = np.where(dice.random(count) < 1 / 30, np.uint64(0), novel)
 
 
-def _answer(dice: np.random.Generator, batch: Rows, output: Spread, setting: Setting) -> None:
-    """What comes back: tokens up to the cap, latency by tokens, one in 100 fails, one in 200 is refused."""
+def answer(dice: np.random.Generator, batch: Rows, written: Ints, setting: Setting) -> None:
+    """The reply of `written` tokens: cut at the cap; one in 100 fails, one in 200 is refused."""
     count = len(batch)
-    written = output.draw(dice, count)
     if setting.model == REASONS:
         reasoning = Spread(420, 1.0).draw(dice, count)
         batch["reasoning"] = reasoning
-        written += reasoning
+        written = written + reasoning
     if setting.max_tokens is not None:
-        batch["finish"] = np.where(written >= setting.max_tokens, LENGTH, 0)
+        batch["finish"] = np.where(written >= setting.max_tokens, LENGTH, STOP)
         written = np.minimum(written, setting.max_tokens)
     luck = dice.random(count)
     failed, refused = luck < 0.01, (luck > 0.01) & (luck < 0.015)
@@ -402,8 +406,12 @@ def _answer(dice: np.random.Generator, batch: Rows, output: Spread, setting: Set
     batch["finish"] = np.where(failed, ERROR, np.where(refused, REFUSAL, batch["finish"]))
     batch["output"] = np.where(failed, 0, np.where(refused, np.minimum(written, 40), written))
     batch["reasoning"] = np.minimum(batch["reasoning"], batch["output"])
-    # About 80 tokens a second after 0.3 s.
-    batch["latency"] = (300 + 12 * batch["output"]) * np.exp(0.25 * dice.standard_normal(count))
+    batch["latency"] = latency(dice, batch["output"], 0.25)
+
+
+def latency(dice: np.random.Generator, output: Ints, sigma: float) -> Floats:
+    """Milliseconds until the last token: log-normal around first token and a constant speed."""
+    return np.exp(sigma * dice.standard_normal(len(output))) * (FIRST_TOKEN_MS + TOKEN_MS * output)
 
 
 def _sessions(seat: Seat, habit: People, daily: float, zone: int) -> Iterator[tuple[int, Ints, Ints, Ints]]:

@@ -8,8 +8,9 @@ from typing import Final, NamedTuple, Protocol
 from gateway.request import encode
 
 from .accounts import DAY_MS
+from .attacks import campaigns
 from .prompts import Prompts
-from .stream import Stream, attacks, crowd
+from .stream import Stream, crowd
 
 SOON_SECONDS: Final = 0.02
 """What is due so soon is sent at once: a timer for each request would cost more than the request."""
@@ -57,7 +58,7 @@ def live(
     start_at = now - DAY_MS
     prompts = Prompts(seed)
     begins_at = start_at + int(attack_after / seconds * DAY_MS)
-    attackers = attacks(scenarios, seed, start_at, now, prompts, begins_at)
+    attackers = campaigns(scenarios, seed, start_at, now, prompts, begins_at)
     wanted = rate * seconds - sum(account.daily for account in attackers) * (now - begins_at) / DAY_MS
     everyone = []
     for account in crowd(seed, start_at, now, prompts, count()):

@@ -9,7 +9,7 @@ import numpy as np
 from gateway.request import Request
 
 from .accounts import DAY_MS, FINISHES, Account, Label, Rows, dice_for
-from .attacks import SCENARIOS, campaign
+from .attacks import SCENARIOS, campaigns
 from .honest import honest
 from .prompts import Prompts
 
@@ -167,7 +167,7 @@ def simulate(
     prompts = Prompts(seed)
     everyone = list(crowd(seed, start_at, end_at, prompts, range(accounts)))
     begins_at = None if attack_after is None else start_at + int(attack_after * 1_000)
-    everyone += attacks(scenarios, seed, start_at, end_at, prompts, begins_at)
+    everyone += campaigns(scenarios, seed, start_at, end_at, prompts, begins_at)
     return Stream(everyone, prompts, start_at, end_at)
 
 
@@ -175,15 +175,3 @@ def crowd(seed: int, start_at: int, end_at: int, prompts: Prompts, numbers: Iter
     """Honest accounts by number, of the kinds and shares in `KINDS`."""
     for number in numbers:
         yield honest(dice_for(seed, "honest", number), start_at, end_at, prompts)
-
-
-def attacks(
-    scenarios: Iterable[str], seed: int, start_at: int, end_at: int, prompts: Prompts, begins_at: int | None
-) -> list[Account]:
-    """The accounts of several campaigns. ValueError for a scenario that is not in `SCENARIOS`."""
-    accounts: list[Account] = []
-    for name in scenarios:
-        if name not in SCENARIOS:
-            raise ValueError(f"unknown scenario {name!r}; known: {', '.join(SCENARIOS)}")
-        accounts += campaign(name, seed, start_at, end_at, prompts, begins_at=begins_at)
-    return accounts
