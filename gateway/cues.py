@@ -26,7 +26,7 @@ class Cue(NamedTuple):
     times: int = 1
     """So often `phrases` must be found."""
     abroad: tuple[str, ...] = ()
-    """Texts in other languages of which one suffices; looked for only outside of ASCII."""
+    """Texts in other scripts of which one suffices; looked for only outside of ASCII."""
 
 
 _TELL: Final = "show|explain|describe|write|provide|give|include|output|reveal|share|detail|lay|spell|present"
@@ -80,17 +80,17 @@ CUES: Final[dict[str, Cue]] = {
         (
             *("step by", "step-by", "steps", "each step", "every step", "your work", "all work", "reasoning"),
             *("of thought", "of-thought", "thought process", "thinking", "think aloud", "think out"),
+            *("paso a paso", "passo a passo"),
         ),
         r"\bstep[ -]by[ -]step\b|\bchain[ -]of[ -]thought\b|\bthink (?:aloud|out loud)\b"
-        r"|\bshow (?:your|all|the) (?:work|steps|reasoning|thinking)\b",
+        r"|\bshow (?:your|all|the) (?:work|steps|reasoning|thinking)\b|\bpass?o a pass?o\b",
         (
             (_TELL, "reasoning|thought process|thinking"),
             (f"{_TELL}|list", "all|every|each|intermediate", "steps?"),
         ),
         abroad=(
-            *("paso a paso", "étape par étape", "schritt für schritt", "passo a passo", "шаг за шагом"),
-            *("пошагово", "一步一步", "一步步", "逐步", "思考过程", "推理过程", "段階的に", "단계별로"),
-            "ステップバイステップ",
+            *("étape par étape", "schritt für schritt", "шаг за шагом", "пошагово", "단계별로"),
+            *("一步一步", "一步步", "逐步", "思考过程", "推理过程", "段階的に", "ステップバイステップ"),
         ),
     ),
     "rewrite": Cue(

@@ -161,7 +161,8 @@ def _project(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArra
     content = np.frombuffer(joined, dtype=np.uint8)
     begins, ends = _word_bounds(content, ascii_only=joined.isascii())
     limits = np.cumsum([len(text) + len(_GAP) for text in texts]) + (len(_GAP) - 1)
-    counts = np.diff(np.searchsorted(begins, limits), prepend=0)
+    counts = np.searchsorted(begins, limits)
+    counts[1:] -= counts[:-1].copy()
 
     # The 16 bytes from each beginning, as two little-endian numbers read at unaligned places.
     eights = np.ndarray((len(joined) - 7,), dtype="<u8", buffer=joined, strides=(1,))
@@ -204,11 +205,13 @@ def _topics(
     low: _Words, high: _Words, lengths: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int8]:
     size = len(counts)
+    if not len(low):
+        return np.zeros((size, DIMENSIONS), dtype=np.int8)
     owner = np.repeat(np.arange(size, dtype=np.uint64), counts) << np.uint64(48)
     lengths = np.minimum(lengths, 2 * _SHINGLE)
     word = _mix(
         (low & _MASKS[np.minimum(lengths, 8)]) * _ODD[4]
-        + (high & _MASKS[np.clip(lengths - 8, 0, 8)]) * _ODD[5]
+        + (high & _MASKS[np.minimum(np.maximum(lengths, 8), 16) - 8]) * _ODD[5]
         + lengths.astype(np.uint64)
     )
     weight = _WEIGHT[lengths]
@@ -221,9 +224,11 @@ def _topics(
     pairs = _feature(owner[:-1], pair, pair_weight)[together]
     features = np.concatenate([singles, pairs])
     features.sort()
-    edges = np.flatnonzero(np.diff(features, prepend=features[:1] ^ np.uint64(1)))
-    times = np.minimum(np.diff(edges, append=len(features)), len(_DAMPED) - 1)
-    features = features[edges]
+    fresh = np.ones(len(features) + 1, dtype=np.bool_)
+    np.not_equal(features[1:], features[:-1], out=fresh[1:-1])
+    edges = np.flatnonzero(fresh)
+    times = np.minimum(edges[1:] - edges[:-1], len(_DAMPED) - 1)
+    features = features[edges[:-1]]
     amount = (features & np.uint64(15)).astype(np.int64) * _DAMPED[times]
 
     drawn = (features >> np.uint64(4)).astype(np.int64)
