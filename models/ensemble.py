@@ -34,6 +34,9 @@ RESTORED_BELOW: Final = 0.1
 TEACHING_WINDOW: Final = 1024
 """Rows in which the lessons of one account are counted."""
 
+_WARM_UP_ROWS: Final = 128
+"""During warm-up a batch is taken in so many rows at a time, so that it ends early for large ones too."""
+
 _SLOTS: Final = 4096
 """Counters for the lessons of accounts. Two in one slot share its lessons: rare, and it only teaches less."""
 
@@ -59,9 +62,10 @@ class Ensemble(Detector):
     `TEACHING_WINDOW`. When more than `LIFTED_ABOVE` of the traffic is refused, `lifted` turns true:
     everything is learned and the references follow at full speed, until most rows are ordinary again.
 
-    Until every member and reference is ready, about 2,200 rows that teach, tails are 1 and scores 0: a
-    warm-up accuses nobody, refuses nothing, and leaves no trace in the references. `member_size` and `size`
-    are the scores held for each member and for the answer; no tail is below 1 / (1 + what these stand for).
+    For the first 650 rows or so tails are 1 and scores 0. A member joins once it and its reference are
+    ready: its warm-up accuses nobody, refuses nothing, and leaves no trace in the references. `member_size`
+    and `size` are the scores held for each member and for the answer; no tail is below 1 / (1 + what these
+    stand for).
     """
 
     kind: ClassVar[str] = "ensemble"
@@ -120,12 +124,12 @@ class Ensemble(Detector):
 
     def score_many(self, X: FloatMatrix) -> FloatVector:
         statistic = self._statistic(self._scores(self._locate(X)))
-        return 1.0 - self._answers.rank(statistic) if self.ready else np.zeros(len(X))
+        return np.asarray(1.0 - self._answers.rank(statistic))
 
     def tail_many(self, X: FloatMatrix) -> FloatVector:
         """How probable a row as strange as each of `X` is; 1 during warm-up. Changes nothing."""
         statistic = self._statistic(self._scores(self._locate(X)))
-        return self._answers.tail(statistic) if self.ready else np.ones(len(X))
+        return self._answers.rank_and_tail(statistic)[1]
 
     def learn_many(self, X: FloatMatrix, groups: IntVector | None = None) -> None:
         """Learns the rows of `X` (rows x features) that may teach. `groups` says whose each row is."""
@@ -133,11 +137,19 @@ class Ensemble(Detector):
 
     def observe_many(self, X: FloatMatrix, groups: IntVector | None = None) -> Observation:
         """Scores the rows of `X`, then learns those that may teach, in one pass."""
+        seen: list[Observation] = []
+        start = 0
+        while start < len(X) or not seen:
+            end = len(X) if self.ready else min(len(X), start + _WARM_UP_ROWS)
+            seen.append(self._observe(X[start:end], None if groups is None else groups[start:end]))
+            start = end
+        return seen[0] if len(seen) == 1 else Observation(*map(np.concatenate, zip(*seen, strict=True)))
+
+    def _observe(self, X: FloatMatrix, groups: IntVector | None) -> Observation:
         places = self._locate(X)
         scores = self._scores(places)
         statistic = self._statistic(scores)
-        rank = self._answers.rank(statistic) if self.ready else np.ones(len(X))
-        tail = self._answers.tail(statistic) if self.ready else rank
+        rank, tail = self._answers.rank_and_tail(statistic)
         extreme = rank < REFUSED_BELOW
         self._watch(extreme)
         counted = ~np.isnan(X).all(axis=1)
