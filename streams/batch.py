@@ -1,7 +1,7 @@
 """Batch: a micro-batch of requests as columns; what cannot be read is set aside with its reason."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Final, NamedTuple, Protocol
 from zlib import crc32
@@ -71,6 +71,7 @@ class Batch:
     Counts and tokens are float64. In `opened_at`, `max_tokens`, `turns` and the like NaN means absent.
     """
 
+    ids: tuple[str, ...]
     accounts: tuple[str, ...]
     models: tuple[str, ...]
     plans: tuple[str | None, ...]
@@ -102,6 +103,24 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.accounts)
+
+    def keep(self, mask: BoolVector) -> "Batch":
+        """The requests where `mask` is true, all columns together."""
+        kept: dict[str, object] = {}
+        of_sketches = mask[self.sketched]
+        for name in self.__slots__:
+            column = getattr(self, name)
+            if name == "sketched":
+                kept[name] = (np.cumsum(mask) - 1)[column[of_sketches]]
+            elif name in ("topic", "cues"):
+                kept[name] = column[of_sketches]
+            elif isinstance(column, Hashed):
+                kept[name] = Hashed(column.present[mask], column.hashes[mask])
+            elif isinstance(column, tuple):
+                kept[name] = tuple(compress(column, mask.tolist()))
+            else:
+                kept[name] = column[mask]
+        return replace(self, **kept)
 
 
 def read(records: Sequence[Record]) -> tuple[Batch | None, list[SetAside]]:
@@ -164,6 +183,7 @@ def _columns(requests: Sequence[Request], records: Sequence[Record]) -> Batch:
     sketched = np.flatnonzero(np.fromiter((sketch is not None for sketch in sketches), dtype=bool, count=count))
     present = [sketch for sketch in sketches if sketch is not None]
     return Batch(
+        ids=column["id"],
         accounts=column["account"],
         models=column["model"],
         plans=column["plan"],

@@ -7,17 +7,18 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
-from models.ensemble import Ensemble
 
 from gateway.verdict import Exposure, Reason, Verdict
 from models import score as scoring
-from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
+from models.detector import BoolVector, FloatVector, IntVector
+from models.ensemble import Ensemble
 from models.signals import WORDS, TermIndices, evidence
 from sinks.policy import Decision, Policy
 
 from .batch import Batch, Record, SetAside, read
 from .features import DETECTOR_FEATURES, Features, features, matrix
 from .profiles import TOTALS, Block, Profiles, observe
+from .repeats import Repeats
 from .typical import Typical
 from .windows import Groups
 
@@ -36,6 +37,8 @@ class Outcome:
     """Readable requests, each counted in its profile."""
     skipped: int = 0
     """Requests that their profile already held: read again after a crash."""
+    repeated: int = 0
+    """Requests whose id came a moment ago: a producer sent them twice."""
     decisions: list[Decision] = field(default_factory=list)
     unreadable: list[SetAside] = field(default_factory=list)
     scores: FloatVector = field(default_factory=lambda: np.zeros(0))
@@ -57,7 +60,7 @@ class Pipeline:
         self.typical = Typical()
         self.event_at = 0
         self._detector = detector if detector is not None else Ensemble(features=DETECTOR_FEATURES)
-        self._held_until = -1  # offsets up to here may be held by restored rows
+        self._repeats = Repeats()
         self._ends: list[
             tuple[int, int]
         ] = []  # (until, row) of every rung; stale entries are dropped when they come up
@@ -73,30 +76,29 @@ class Pipeline:
         if batch is None:
             return Outcome(unreadable=unreadable)
         rows = self.profiles.rows(batch.accounts)
-        skipped = 0
-        if int(batch.offsets.min()) <= self._held_until:
-            held = batch.offsets <= self.profiles.table["offset"][rows]
-            skipped = int(np.count_nonzero(held))
-            if skipped:
-                again = set(batch.offsets[~held].tolist())
-                batch, _ = read([record for record in records if record.offset in again])
-                if batch is None:
-                    return Outcome(skipped=skipped, unreadable=unreadable)
-                rows = self.profiles.rows(batch.accounts)
+        # A row read again after a crash is known by its offset, an id sent twice by its hash.
+        held = batch.offsets <= self.profiles.table["offset"][rows]
+        fresh = self._repeats.first_seen(batch.ids) & ~held
+        skipped, repeated = int(held.sum()), int((~fresh & ~held).sum())
+        if not fresh.all():
+            batch, rows = batch.keep(fresh), rows[fresh]
+            if not len(batch):
+                return Outcome(skipped=skipped, repeated=repeated, unreadable=unreadable)
         groups = Groups.by(rows)
         block = self.profiles.table[groups.rows]
         observe(block, batch, self._cost(batch), groups)
         event_at = int(block["at"].max())
         self.event_at = max(self.event_at, event_at)
         found = features(block)
-        view = matrix(found)
-        largest = self._score(block, found, view)
+        tail = self._detector.observe_many(matrix(found), groups.rows).tail
+        largest = self._score(block, found, tail)
         decisions = self._decide(groups.rows, block, found, largest)
         self.profiles.put(groups.rows, block)
-        self._detector.learn_many(view, groups.rows)
         self.typical.learn(found)
         decisions += self.expire(self.event_at)
-        return Outcome(len(batch), skipped, decisions, unreadable, block["score"].astype(np.float64), event_at)
+        return Outcome(
+            len(batch), skipped, repeated, decisions, unreadable, block["score"].astype(np.float64), event_at
+        )
 
     def expire(self, now: int) -> list[Decision]:
         """Lift every rung whose time is over at `now` (ms) and whose account has not been heard of since."""
@@ -121,7 +123,6 @@ class Pipeline:
         self.profiles.restore(list(rows))
         table = self.profiles.table[: len(self.profiles)]
         if len(table):
-            self._held_until = int(table["offset"].max())
             self.event_at = int(table["at"].max())
         on_a_rung = np.flatnonzero(table["rung"])
         self._ends = list(zip(table["until"][on_a_rung].tolist(), on_a_rung.tolist(), strict=True))
@@ -131,10 +132,9 @@ class Pipeline:
         per_input, per_output = self.policy.prices.per_token(batch.models)
         return batch.input_tokens * per_input + batch.output_tokens * per_output
 
-    def _score(self, block: Block, found: Features, view: FloatMatrix) -> TermIndices:
+    def _score(self, block: Block, found: Features, tail: FloatVector) -> TermIndices:
         seen = evidence(found, len(block))
-        strange = scoring.anomaly(self._detector.tail_many(view))
-        now = np.concatenate((seen.weights, strange[:, None]), axis=1)
+        now = np.concatenate((seen.weights, scoring.anomaly(tail)[:, None]), axis=1)
         held = scoring.hold(now, block["evidence"].astype(np.float64), block["at"] - block["scored_at"])
         block["evidence"] = held
         block["scored_at"] = block["at"]

@@ -70,6 +70,7 @@ class _Amount(float):
     """A number as a person writes it: `{:%}` as whole per cent, else grouped digits, decimals only when small."""
 
     def __format__(self, spec: str) -> str:
+        value = float(self)
         if spec == "%":
-            return f"{100 * self:.0f} %"
-        return f"{self:,.0f}" if self >= 10 else f"{_rounded(self):g}"
+            return f"{100 * value:.0f} %"
+        return f"{value:,.0f}" if value >= 10 else f"{_rounded(value):g}"
