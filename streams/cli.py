@@ -3,8 +3,8 @@
 # Imports of the detector wait inside the commands: `stillwatch --help` must not load numpy, Kafka and Faust.
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .replay import Recording, Step
     from .settings import Settings
+    from .simulate.stream import Stream
 
 BAD_INPUT = 2
 """Exit status for what the caller can mend: a wrong option, file, policy or setting. Failures exit with 1."""
@@ -212,7 +213,7 @@ def replay(
         except RecordingError as error:
             _fail(f"{error} (after {tally.requests:,} requests)")
         seconds = perf_counter() - started
-        found = tally.report(rules.version)
+        found = tally.report()
         if report_out:
             report_out.write(msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2) + b"\n")
     console = _console()
@@ -224,6 +225,148 @@ def replay(
     click.echo(f"{found.requests:,} requests in {seconds:.1f} s ({found.requests / seconds:,.0f}/s)")
     click.echo(f"{accounts:,} accounts, {len(found.subjects):,} of them met with a verdict")
     click.echo(f"{sum(found.unreadable.values()):,} lines could not be read{_reasons(found.unreadable)}")
+
+
+@main.command()
+@click.argument("part", type=click.Choice(["request", "verdict", "asyncapi"]), default="asyncapi")
+def schema(part: str) -> None:
+    """Print the contract: the JSON Schema of a message, or the AsyncAPI document of all topics."""
+    import json
+
+    from gateway.schema import asyncapi, request_schema, verdict_schema
+
+    document = {"request": request_schema, "verdict": verdict_schema, "asyncapi": asyncapi}[part]()
+    click.echo(json.dumps(document, indent=2))
+
+
+@main.command()
+def worker() -> None:
+    """Watch the requests topic until SIGTERM; verdicts go to the enforcement topic."""
+    where = _settings()
+
+    from .app import worker as work
+
+    sys.exit(work(where))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), help="File to write: .jsonl, or .gz or .zst after it.")
+@click.option("--rate", type=float, help="Send to Kafka instead, at this many requests a second.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another stream.")
+@click.option(
+    "--days", type=click.FloatRange(0, 3_650, min_open=True), help="Event time.  [default: 1, or the recording's]"
+)
+@click.option("--accounts", type=click.IntRange(0), help="Honest accounts.  [default: 300, or the recording's]")
+@click.option(
+    "--scenario", "scenarios", multiple=True, help="Attack to include, or none; may be repeated.  [default: all]"
+)
+@click.option(
+    "--traces", type=click.Path(path_type=Path), help="Compose honest traffic of the recordings in this folder."
+)
+def simulate(
+    out: Path | None,
+    rate: float | None,
+    seed: int,
+    days: float | None,
+    accounts: int | None,
+    scenarios: tuple[str, ...],
+    traces: Path | None,
+) -> None:
+    """Write a labelled stream of honest accounts and attacks, or send it to Kafka.
+
+    The same options give the same bytes. The truth about each account lies beside FILE in FILE.labels.jsonl.
+    """
+    if (out is None) == (rate is None):
+        _fail("say either --out FILE or --rate REQUESTS_A_SECOND", BAD_INPUT)
+    if traces is not None and accounts is not None:
+        _fail("--accounts does not go with --traces: the recordings say how many there are", BAD_INPUT)
+
+    from .simulate.attacks import SCENARIOS
+    from .simulate.output import write
+    from .simulate.stream import simulate as simulated
+    from .simulate.traces import RECORDED_DAYS, recorded
+
+    names = [name for name in scenarios if name != "none"] if scenarios else list(SCENARIOS)
+    for name in set(names) - set(SCENARIOS):
+        _fail(f"unknown scenario {name}; known: {', '.join(SCENARIOS)}, none", BAD_INPUT)
+    try:
+        if traces is not None:
+            stream = recorded(traces, seed, days=days or RECORDED_DAYS, scenarios=names)
+        else:
+            stream = simulated(seed, days=days or 1.0, accounts=300 if accounts is None else accounts, scenarios=names)
+        if out is None:
+            _send(stream, rate or 0.0)
+            return
+        with _counting(out) as progress:
+            written = write(stream, out, progress=progress)
+    except (OSError, ValueError) as error:
+        _fail(error, BAD_INPUT)
+    click.echo(f"{written.requests:,} requests of {written.accounts:,} accounts in {out}, labels in {written.labels}")
+
+
+def _send(stream: "Stream", rate: float) -> None:
+    import asyncio
+    import time
+
+    from aiokafka.errors import KafkaError
+
+    from .simulate.live import produce, steady
+    from .topics import REQUESTS
+
+    where = _settings()
+
+    async def send() -> int:
+        async with where.producer() as producer:
+            return await produce(steady(stream, rate), producer, REQUESTS.name(where), clock=time.monotonic)
+
+    try:
+        click.echo(f"{asyncio.run(send()):,} requests sent to {REQUESTS.name(where)} at {where.brokers}")
+    except KafkaError as error:
+        _fail(f"{where.brokers}: {error}")
+
+
+@main.command()
+@click.option("--seconds", type=click.FloatRange(20, 3_600), default=120, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another stream.")
+@click.option("--rate", type=click.FloatRange(10, 20_000), default=400, show_default=True, help="Requests a second.")
+@click.option("--headless", is_flag=True, help="Lines in place of the live view, for scripts.")
+def demo(seconds: float, seed: int, rate: float, headless: bool) -> None:
+    """Watch an attack being caught: a broker, a worker and simulated traffic on this machine.
+
+    It ends by itself. Exit status 0 only if the attack was caught and no honest account was throttled.
+    """
+    import asyncio
+    import time
+
+    from .demo import DemoError, Lines, Screen
+    from .demo import demo as play
+    from .engine.embedded import EmbeddedError
+    from .simulate.live import compressed, live
+    from .tally import groups_table, subjects_table
+
+    attack_at = min(30.0, seconds / 4)
+    stream = live(seed, seconds=seconds, rate=rate, attack_after=attack_at, now=time.time_ns() // 1_000_000)
+    labels = {label.account: label for label in stream.labels}
+    console = _console()
+    click.echo(f"A day of {len(labels):,} simulated accounts in {seconds:g} s (seed {seed}). Starting the broker.")
+    try:
+        with ExitStack() as stack:
+            view = Lines(click.echo) if headless else stack.enter_context(Screen(console))
+            end = asyncio.run(
+                play(compressed(stream, seconds), labels, seconds=seconds, attack_at=attack_at, view=view)
+            )
+    except (DemoError, EmbeddedError) as error:
+        _fail(error)
+    console.print(subjects_table(end.report))
+    if end.report.groups:
+        console.print(groups_table(end.report.groups))
+    for account in end.missed:
+        click.echo(f"not caught: {account}")
+    for account in end.wronged:
+        click.echo(f"throttled though honest: {account} ({labels[account].kind})")
+    if end.missed or end.wronged:
+        sys.exit(1)
+    click.echo("The attack was caught, and no honest account was throttled.")
 
 
 def _reasons(unreadable: dict[str, int]) -> str:
@@ -260,6 +403,21 @@ def _with_progress(steps: "Iterator[Step]", recording: "Recording") -> "Iterator
         for step in steps:
             progress.update(bar, completed=recording.position / 1e6)
             yield step
+
+
+@contextmanager
+def _counting(out: Path) -> Iterator[Callable[[int], None]]:
+    """A count on standard error where a person looks at it."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,} requests"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        count = progress.add_task(str(out), total=None)
+        yield lambda requests: progress.advance(count, requests)
 
 
 def _console() -> "Console":

@@ -6,18 +6,24 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, BinaryIO, Final, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 import zstandard
 
 from .pipeline import Outcome, Pipeline
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 BATCH: Final = 1_000
 """Batches close when one has this many records: about what a worker takes at a time under load."""
 
 SPAN_MS: Final = 60_000
 """Batches close when event time has moved on by this much, so that a quiet hour delays no verdict."""
+
+CHUNK: Final = 1 << 18
+"""Bytes read at a time from a compressed file."""
 
 STDIN: Final = Path("-")
 
@@ -174,7 +180,36 @@ def _decompressed(raw: BinaryIO, suffix: str) -> IO[bytes]:
     if suffix == ".gz":
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
     if suffix == ".zst":
-        return io.BufferedReader(
-            zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), 1 << 20
-        )
+        return io.BufferedReader(_Frames(raw), CHUNK)
     return raw
+
+
+class _Frames(io.RawIOBase):
+    """The plain bytes of Zstandard frames. The library's own reader takes a file cut short for a whole one."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = False
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        while not self._plain:
+            packed = self._frame.unused_data if self._frame.eof else b""
+            packed = packed or self._raw.read(CHUNK)
+            if not packed:
+                if self._begun and not self._frame.eof:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+                return 0
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._begun = True
+            self._plain = memoryview(self._frame.decompress(packed))
+        into = memoryview(buffer)
+        count = min(len(into), len(self._plain))
+        into[:count] = self._plain[:count]
+        self._plain = self._plain[count:]
+        return count

@@ -1,7 +1,7 @@
 """Tally: what was decided in a replay, for whom, and what they had got by then."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -61,7 +61,6 @@ class Group(msgspec.Struct):
 class Report(msgspec.Struct):
     """Everything a replay found. The same replay gives the same report, so it holds no clock and no speed."""
 
-    policy: str
     requests: int
     unreadable: dict[str, int]
     verdicts: dict[str, dict[str, int]]
@@ -110,15 +109,18 @@ class Tally:
             verdict = decision.verdict
             self._verdicts.setdefault(verdict.mode, Counter())[verdict.action] += 1
             if not decision.lifted:
-                self._meet(verdict)
+                self.meet(verdict)
         if self._labels is not None:
-            self._sent.update(account_of(record.value or b"") for record in step.records)
+            self.sent(account_of(record.value or b"") for record in step.records)
             self._sent.subtract(account_of(aside.record.value or b"") for aside in outcome.unreadable)
 
-    def _meet(self, verdict: Verdict) -> None:
-        height = (
-            LADDER.index(verdict.action) if verdict.action in LADDER else 0
-        )  # an unknown action is a watch
+    def sent(self, accounts: Iterable[str | None]) -> None:
+        """Count requests, one an account named."""
+        self._sent.update(accounts)
+
+    def meet(self, verdict: Verdict) -> None:
+        """Take note of a verdict that puts its subject on a rung."""
+        height = LADDER.index(verdict.action) if verdict.action in LADDER else 0  # an unknown action is a watch
         served = verdict.exposure.requests if verdict.exposure else 0
         met = self._subjects.get(verdict.subject)
         if met is None or LADDER[height] not in met.first:
@@ -130,10 +132,9 @@ class Tally:
                 verdict.subject, LADDER[height], verdict.score, verdict.scenario, reasons, first
             )
 
-    def report(self, policy: str) -> Report:
-        """All counts so far under a policy's version."""
+    def report(self) -> Report:
+        """All counts so far."""
         return Report(
-            policy=policy,
             requests=self.requests,
             unreadable=dict(self._unreadable),
             verdicts={mode: dict(counts) for mode, counts in self._verdicts.items()},
@@ -187,9 +188,7 @@ def subjects_table(report: Report) -> Table:
     """The harshest decisions for a person to read."""
     table = Table(title="Decided", title_justify="left")
     for column in ("subject", "action", "since (UTC)", "served before", "score", "why"):
-        table.add_column(
-            column, overflow="fold", justify="right" if column in {"served before", "score"} else "left"
-        )
+        table.add_column(column, overflow="fold", justify="right" if column in {"served before", "score"} else "left")
     for subject in report.subjects[:SHOWN]:
         first = subject.first[subject.action]
         since = datetime.fromtimestamp(first.at / 1000, UTC)
