@@ -1,6 +1,7 @@
 """Cues: what a prompt asks for, by name, found by careful patterns."""
 
 import re
+import string
 from typing import Final, NamedTuple
 
 LOOKED_AT: Final = 2_000
@@ -17,8 +18,8 @@ class Cue(NamedTuple):
     """
 
     meaning: str
-    anchors: tuple[str, ...]
-    """Lower-case texts of which one must occur before anything else is tried, which costs far more."""
+    words: str
+    """Words of which one must occur before anything else is tried, which costs far more."""
     phrases: str = ""
     """A regular expression over lower-case text of collapsed white space."""
     chains: tuple[tuple[str, ...], ...] = ()
@@ -36,24 +37,24 @@ _MANY: Final = r"\d+|ten|twenty|fifty|hundred|diverse|multiple|several|more|new|
 CUES: Final[dict[str, Cue]] = {
     "answer_format": Cue(
         "asks for the final answer in a fixed form, as automatic graders need it",
-        ("boxed", "final answer", "answer is"),
+        "boxed answer",
         r"\\boxed",
         (("end|finish|conclude|answer|put|write|give|state|format", "final answer|the answer is"),),
     ),
     "inline_tags": Cue(
         "asks for reasoning inside tags such as <think> or <reasoning>",
-        ("<",),
+        "think thinking reasoning thought thoughts scratchpad analysis cot",
         "<(?:think|thinking|reasoning|thoughts?|scratchpad|analysis|cot)>",
     ),
     "json": Cue(
         "asks for the answer as JSON",
-        ("json",),
+        "json",
         r"\b(?:in|as|valid|strict|only) json\b|\bjson (?:object|format|array|schema|list|output)\b",
         (("return|output|respond|produce|reply|answer", "json"),),
     ),
     "judge": Cue(
         "asks which of several answers is better",
-        ("better", "best", "prefer", "winner", "worse"),
+        "better best preferred preferable winner worse",
         r"\b(?:better|best|preferred) (?:answer|response|completion)\b",
         (
             (
@@ -65,7 +66,7 @@ CUES: Final[dict[str, Cue]] = {
     ),
     "rationale": Cue(
         "asks for the reasoning behind an answer that already exists",
-        ("arrive", "reached", "led to", "leads to", "behind", "came to", "got to", "justif"),
+        "arrive arrived reached lead leads led behind came got justify justification",
         chains=(
             (
                 "reasons?|reasoning|thought process|steps|thinking|rationale|how",
@@ -77,11 +78,7 @@ CUES: Final[dict[str, Cue]] = {
     ),
     "reasoning": Cue(
         "asks to write out the reasoning, step by step",
-        (
-            *("step by", "step-by", "steps", "each step", "every step", "your work", "all work", "reasoning"),
-            *("of thought", "of-thought", "thought process", "thinking", "think aloud", "think out"),
-            *("paso a paso", "passo a passo"),
-        ),
+        "step steps reasoning thought thinking aloud loud show paso passo",
         r"\bstep[ -]by[ -]step\b|\bchain[ -]of[ -]thought\b|\bthink (?:aloud|out loud)\b"
         r"|\bshow (?:your|all|the) (?:work|steps|reasoning|thinking)\b|\bpass?o a pass?o\b",
         (
@@ -95,12 +92,12 @@ CUES: Final[dict[str, Cue]] = {
     ),
     "rewrite": Cue(
         "asks to say a given text in other words",
-        ("rewrite", "rephrase", "paraphrase", "reword"),
+        "rewrite rephrase paraphrase reword",
         r"\b(?:rewrite|rephrase|paraphrase|reword)\b",
     ),
     "rubric": Cue(
         "asks to grade something against a rubric or on a scale",
-        ("rubric", "on a scale", "grad", "score", "criteria", "rate the", "rate this", "rate each"),
+        "rubric rubrics scale grading grade score rate evaluate assess",
         r"\brubrics?\b|\bon a scale (?:of|from)\b|\bgrading (?:criteria|guidelines|scheme)\b",
         (
             (_GRADE, r"[01] ?(?:-|to) ?(?:5|10|100)|out of (?:5|10|100)"),
@@ -109,13 +106,13 @@ CUES: Final[dict[str, Cue]] = {
     ),
     "shots": Cue(
         "shows three or more worked examples before its question",
-        ("answer:", "output:", "response:", "solution:", " a: "),
+        "answer output response solution q",
         r"\b(?:answer|output|response|solution|a): ",
         times=3,
     ),
     "synthesis": Cue(
         "asks to write prompts, questions or examples: material for training",
-        ("prompts", "questions", "instructions", "problems", "examples", "samples", "dialogues", "synthetic"),
+        "prompts questions instructions problems examples samples dialogues synthetic",
         r"\bsynthetic (?:data|examples|dataset)\b",
         (
             (
@@ -133,12 +130,15 @@ def cues_in(text: str) -> frozenset[str]:
     """The names of the cues in `text`, which is lower case with its white space collapsed."""
     if len(text) > 2 * LOOKED_AT:
         text = f"{text[:LOOKED_AT]}. {text[-LOOKED_AT:]}"
-    found = {name for name, cue in CUES.items() if any(map(text.__contains__, cue.anchors)) and _asked(name, text)}
+    words = set(text.translate(_SPACED).split())
+    found = {name for name, anchors in _ANCHORS.items() if not anchors.isdisjoint(words) and _asked(name, text)}
     if not text.isascii():
         found |= {name for name, cue in CUES.items() if any(map(text.__contains__, cue.abroad))}
     return frozenset(found)
 
 
+_ANCHORS: Final = {name: frozenset(cue.words.split()) for name, cue in CUES.items()}
+_SPACED: Final = str.maketrans(dict.fromkeys(string.punctuation, " "))
 _PHRASES: Final = {name: re.compile(cue.phrases) for name, cue in CUES.items() if cue.phrases}
 _CHAINS: Final = {
     name: [

@@ -157,6 +157,7 @@ _lenient: Final = msgspec.json.Decoder(float_hook=Decimal)
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.S
 )
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _REQUIRED: Final = frozenset(
@@ -255,6 +256,8 @@ def _reason(problem: str, field: str) -> str:
 
 def _mend(raw: bytes) -> bytes:
     """Lone surrogate escapes become the replacement character; everything else stays."""
+    if _SURROGATE.search(raw) is None:
+        return raw
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
 
 
