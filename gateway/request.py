@@ -151,8 +151,14 @@ FAILURES: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Everything `decoder` raises."""
 
 _encoder: Final = msgspec.json.Encoder()
-# Numbers as Decimal: 1e999 must not stop us from showing what else stands in the message.
-_lenient: Final = msgspec.json.Decoder(float_hook=Decimal)
+
+
+class _Literal(str):
+    """A number as it was written."""
+
+
+# 1e999 and worse must not keep us from showing what else stands in the message.
+_lenient: Final = msgspec.json.Decoder(float_hook=_Literal)
 
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.S
@@ -285,11 +291,12 @@ def _show(field: str, value: object) -> str | None:
         return f"an object of {len(value)} fields"
     if isinstance(value, list):
         return f"an array of {len(value)}"
+    text = isinstance(value, str) and not isinstance(value, _Literal)
     secret = not field or field.partition(".")[0] in _SECRET
-    if isinstance(value, str) and secret:
-        return f"a string of {len(value)} characters"
+    if text and secret:
+        return f"a string of {len(str(value))} characters"
     if field.startswith("sketch.") or not secret:
-        shown = ascii(value) if isinstance(value, str) else _digits(value)
+        shown = ascii(value) if text else _digits(value)
         return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
     return "a number"
 

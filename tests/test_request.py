@@ -234,7 +234,7 @@ def test_neighbours_of_the_limits() -> None:
 
 def test_numbers_beyond_all_measure() -> None:
     assert unreadable(message().replace(b"12", b"9" * 5_000)) == ("out_of_range", "input_tokens", None)
-    assert unreadable(message(top_p=0).replace(b'"top_p": 0', b'"top_p": 1e999')) == ("out_of_range", "top_p", "1E+999")
+    assert unreadable(message(top_p=0).replace(b'"top_p": 0', b'"top_p": 1e999')) == ("out_of_range", "top_p", "1e999")
 
 
 def test_the_place_inside_of_a_sketch() -> None:
@@ -317,6 +317,13 @@ def test_without_a_brokers_time_only_the_past_is_checked(broker_at: int | None) 
     old = check_at(0, broker_at)
     assert old is not None
     assert old.reason == "too_old"
+
+
+@pytest.mark.parametrize("literal", ["1e99999999999999999999", "-1E+99999999999999999999", "9" * 30_000 + ".5"])
+def test_no_number_is_too_strange_to_be_explained(literal: str) -> None:
+    raw = message(top_p=0).replace(b'"top_p": 0', b'"top_p": ' + literal.encode())
+    assert unreadable(raw)[:2] == ("out_of_range", "top_p")
+    assert unreadable(raw.replace(b"12", b"-12")) == ("out_of_range", "input_tokens", "-12")
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
