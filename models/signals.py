@@ -21,7 +21,9 @@ Terms = Mapping[str, FloatVector]
 
 def ramp(value: FloatVector, low: float, high: float) -> FloatVector:
     """0 at `low` and below, 1 at `high` and beyond, straight in between; `low` may lie above `high`. Absent gives 0."""
-    return np.nan_to_num(np.clip((value - low) / (high - low), 0.0, 1.0))
+    # fmax, unlike maximum and clip, prefers the number to NaN.
+    risen: FloatVector = np.minimum(np.fmax((value - low) * (1.0 / (high - low)), 0.0), 1.0)
+    return risen
 
 
 def log_ramp(value: FloatVector, low: float, high: float) -> FloatVector:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
 import msgspec
@@ -106,7 +106,7 @@ class Batch:
 
     def keep(self, mask: BoolVector) -> "Batch":
         """The requests where `mask` is true, all columns together."""
-        kept: dict[str, object] = {}
+        kept: dict[str, Any] = {}  # every column keeps its own type
         of_sketches = mask[self.sketched]
         for name in self.__slots__:
             column = getattr(self, name)
@@ -257,11 +257,9 @@ def _hashed_hex(column: Sequence[str | None]) -> Hashed:
 
 def _hashed_band(sketches: Sequence[Sketch], positions: IntVector, count: int) -> Hashed:
     """The first LSH band: two prompts share it when most of their word shingles agree."""
-    present = np.zeros(count, dtype=bool)
-    present[positions] = True
     bands = np.zeros(count, dtype=np.uint64)
     bands[positions] = [sketch.bands[0] for sketch in sketches]
-    return Hashed(present, mix(bands))
+    return Hashed(bands != 0, mix(bands))  # 0 stands for a prompt without words
 
 
 def _cues(named: Sequence[tuple[str, ...]]) -> npt.NDArray[np.bool_]:

@@ -1,11 +1,12 @@
 """Features: a profile as named numbers, in units a person knows."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.detector import FloatMatrix, FloatVector
+from models.detector import BoolVector, FloatMatrix, FloatVector
 
 from .distinct import estimate
 from .profiles import DISTINCT, TRAITS, VOLUMES, Block
@@ -87,7 +88,7 @@ def features(block: Block) -> Features:
         found[f"{cue}_share"] = np.where(traits["sketched"] > 0, traits[cue] / sketched, np.nan)
     found["cue_share"] = np.fmax(found["reasoning_cue_share"], found["inline_tags_cue_share"])
 
-    seen = {kind: _distinct(block, kind) for kind in DISTINCT}
+    seen = _distinct(block)
     found["addresses"], found["networks"], found["clients"] = seen["address"], seen["network"], seen["client"]
     found["prompts"], found["systems"], found["settings"] = seen["prefix"], seen["system"], seen["settings"]
     # The weeks' requests that had a sketch: decayed, so it undercounts what the registers still hold; at most 1.
@@ -108,12 +109,24 @@ def features(block: Block) -> Features:
 
 def matrix(found: Features, names: Sequence[str] = DETECTOR_FEATURES) -> FloatMatrix:
     """Features on their fixed scales: one row a profile, one column a name, in [0, 1]; NaN where absent."""
-    columns = np.empty((len(found["requests_day"]), len(names)))
-    for position, name in enumerate(names):
-        low, high, log = LIMITS[name]
-        value = np.clip(found[name], low, high) - low
-        columns[:, position] = np.log1p(value) / np.log1p(high - low) if log else value / (high - low)
-    return columns
+    scale = _scale(tuple(names))
+    values = np.stack([found[name] for name in names], axis=1)
+    values = np.minimum(np.maximum(values, scale.low), scale.high) - scale.low
+    values[:, scale.log] = np.log1p(values[:, scale.log])
+    return values * scale.factor
+
+
+class _Scale(NamedTuple):
+    low: FloatVector
+    high: FloatVector
+    log: BoolVector
+    factor: FloatVector
+
+
+@cache
+def _scale(names: tuple[str, ...]) -> _Scale:
+    low, high, log = (np.array(column) for column in zip(*(LIMITS[name] for name in names), strict=True))
+    return _Scale(low, high, log, 1.0 / np.where(log, np.log1p(high - low), high - low))
 
 
 def unscaled(name: str, value: float) -> float:
@@ -122,11 +135,15 @@ def unscaled(name: str, value: float) -> float:
     return low + (float(np.expm1(value * np.log1p(high - low))) if log else value * (high - low))
 
 
-def _distinct(block: Block, kind: str) -> FloatVector:
+def _distinct(block: Block) -> dict[str, FloatVector]:
     """Different values in this week of event time and the one before; NaN when the field never came."""
-    seen = block[f"{kind}_seen"]
-    count = estimate(np.maximum(seen[:, 0], seen[:, 1]))
-    return np.where(count > 0, count, np.nan)
+    found: dict[str, FloatVector] = {}
+    for size in sorted(set(DISTINCT.values())):
+        kinds = [kind for kind, registers in DISTINCT.items() if registers == size]
+        seen = np.stack([block[f"{kind}_seen"] for kind in kinds])
+        counts = estimate(np.maximum(seen[:, :, 0], seen[:, :, 1]))
+        found |= zip(kinds, np.where(counts > 0, counts, np.nan), strict=True)
+    return found
 
 
 def _topic_spread(block: Block) -> FloatVector:
