@@ -124,7 +124,8 @@ class Detector(AnomalyDetector):
     def _checked(self, X: FloatMatrix) -> FloatMatrix:
         if X.ndim != 2 or X.shape[1] != len(self.features):
             raise ValueError(f"a matrix of rows x {len(self.features)} features is needed, not one of {X.shape}")
-        return X
+        # In one memory order for all: sums in another order differ in their last bits.
+        return np.ascontiguousarray(X, dtype=np.float64)
 
     def _row(self, x: Mapping[object, float]) -> FloatMatrix:
         absent = float("nan")

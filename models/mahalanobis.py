@@ -6,6 +6,7 @@ that single features hide; fails when what is normal has several shapes, because
 the gaps too.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
 import numpy as np
@@ -22,6 +23,11 @@ PRIOR_ROWS: Final = 32
 
 _EVEN_VARIANCE: Final = 1.0 / 12.0
 """The variance of values spread evenly over [0, 1]."""
+
+_ONE_THREAD: Final = 200_000
+"""Multiplications in one matrix product. OpenBLAS spreads 262,144 and more over threads; on a busy machine
+waiting
+for them costs a hundred times the product (measured: 20 ms for 4,096 x 20 x 20)."""
 
 _PATTERNS: Final = 256
 """How many patterns of absent features keep their whitening until the next turn."""
@@ -73,16 +79,7 @@ class Mahalanobis(Member):
         if not complete:
             values[~present] = 0.0
         for piece, turn in pieces(len(values), self._seen, STEP):
-            z = values[piece]
-            if complete:
-                self._new[0] += len(z)
-                self._new[1] += z.sum(axis=0)[:, None]
-            else:
-                there = present[piece].astype(np.float64)
-                self._new[0] += there.T @ there
-                self._new[1] += z.T @ there
-            self._new[2] += z.T @ z
-            self._fresh += len(z)
+            self._add(values[piece], None if complete else present[piece].astype(np.float64))
             if turn:
                 self._sums *= 0.5 ** (self._fresh / self.half_life)
                 self._sums += self._new
@@ -90,6 +87,20 @@ class Mahalanobis(Member):
                 self._fresh = 0
                 self._work_out()
         self._seen += len(values)
+
+    def _add(self, values: FloatMatrix, present: FloatMatrix | None) -> None:
+        """Adds rows about the middle of the scale, 0 where absent; `present` is 1 or 0, None if nothing is absent."""
+        for piece in _small(*values.shape):
+            z = values[piece]
+            if present is None:
+                self._new[0] += len(z)
+                self._new[1] += z.sum(axis=0)[:, None]
+            else:
+                there = present[piece]
+                self._new[0] += there.T @ there
+                self._new[1] += z.T @ there
+            self._new[2] += z.T @ z
+        self._fresh += len(values)
 
     def _work_out(self) -> None:
         """Mean and covariance from the sums."""
@@ -104,18 +115,23 @@ class Mahalanobis(Member):
     def _distance(self, away: FloatMatrix) -> FloatVector:
         """Squared distances of rows given as differences from the mean, NaN where absent."""
         present = ~np.isnan(away)
-        if present.all():
-            return _squares(away @ self._whitening(present[0])) if len(away) else np.zeros(0)
-        if (present == present[0]).all():
-            return _squares(away[:, present[0]] @ self._whitening(present[0]))
+        if not len(away) or (present == present[0]).all():
+            columns = np.asarray(present[:1].any(axis=0))
+            return self._squares(away if columns.all() else away[:, columns], columns)
         distance = np.zeros(len(away))
         patterns, pattern_of = np.unique(np.packbits(present, axis=1), axis=0, return_inverse=True)
         order = np.argsort(pattern_of, kind="stable")
         ends = np.cumsum(np.bincount(pattern_of, minlength=len(patterns)))
         for rows in np.split(order, ends[:-1]):
             columns = present[rows[0]]
-            distance[rows] = _squares(away[np.ix_(rows, columns)] @ self._whitening(columns))
+            distance[rows] = self._squares(away[np.ix_(rows, columns)], columns)
         return distance
+
+    def _squares(self, away: FloatMatrix, columns: BoolVector) -> FloatVector:
+        """Squared distances of rows that have these columns and no others."""
+        whitening = self._whitening(columns)
+        white = [away[piece] @ whitening for piece in _small(*away.shape)]
+        return np.concatenate([np.einsum("ij,ij->i", rows, rows) for rows in white]) if white else np.zeros(0)
 
     def _whitening(self, columns: BoolVector) -> FloatMatrix:
         """The matrix that makes the given features unrelated and of variance 1."""
@@ -123,9 +139,17 @@ class Mahalanobis(Member):
         known = self._whitenings.get(key)
         if known is not None:
             return known
-        # Estimates from pairs need not form a covariance; the ridge as a least variance makes them one.
-        variances, directions = np.linalg.eigh(self._covariance[np.ix_(columns, columns)])
-        whitening = np.asarray(directions / np.sqrt(np.maximum(variances, 0.0) + self.ridge))
+        covariance = self._covariance[np.ix_(columns, columns)]
+        ridge = self.ridge
+        while True:
+            try:
+                lower = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
+                break
+            except np.linalg.LinAlgError:
+                # Sums over pairs need not form a covariance when values are absent; a larger ridge makes
+                # them one.
+                ridge *= 4.0
+        whitening = np.asarray(np.linalg.inv(lower).T)
         if len(self._whitenings) >= _PATTERNS:
             self._whitenings.clear()
         self._whitenings[key] = whitening
@@ -145,6 +169,8 @@ class Mahalanobis(Member):
         self._work_out()
 
 
-def _squares(rows: FloatMatrix) -> FloatVector:
-    """The sum of squares of each row."""
-    return np.asarray(np.einsum("ij,ij->i", rows, rows))
+def _small(rows: int, columns: int) -> Iterator[slice]:
+    """Rows cut so that a product with a columns x columns matrix stays on one thread (see `_ONE_THREAD`)."""
+    step = max(1, _ONE_THREAD // max(1, columns * columns))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))

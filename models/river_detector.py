@@ -19,8 +19,9 @@ NAMES: Final = tuple(
 class RiverDetector(Member):
     """River's detector of the name `detector`, built with its defaults and, where it takes one, with `seed`.
 
-    Scores s that know no limits become 1/2 + s / (2 + 2 |s|), which keeps their order. Each row costs what
-    River costs, 5 us to 60 ms: grep the bench before you put one on the hot path.
+    Values are clipped to [0, 1]. Scores s that know no limits become 1/2 + s / (2 + 2 |s|), in the same
+    order. Each row costs what River costs, 5 us to 60 ms: grep the bench before you put one on the hot
+    path.
 
     River's state has no portable form but pickle. So a snapshot holds the last `remembered` rows, and a
     restored detector learns these again: exact while it has learned no more rows than that, close
@@ -76,7 +77,7 @@ class RiverDetector(Member):
     def _dicts(self, rows: FloatMatrix) -> list[dict[object, float]]:
         return [
             {name: value for name, value in zip(self.features, row, strict=True) if value == value}
-            for row in rows.tolist()
+            for row in np.clip(rows, 0.0, 1.0).tolist()
         ]
 
     def _settings(self) -> dict[str, Setting]:
