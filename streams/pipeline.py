@@ -94,7 +94,7 @@ class Pipeline:
         largest = self._score(block, found, tail)
         decisions = self._decide(groups.rows, block, found, largest)
         self.profiles.put(groups.rows, block)
-        self.typical.learn(found)
+        self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
         return Outcome(
             len(batch), skipped, repeated, decisions, unreadable, block["score"].astype(np.float64), event_at

@@ -4,15 +4,19 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-from models.histogram import DecayedHistogram
 
 from gateway.verdict import Reason
+from models.histogram import DecayedHistogram
 from models.signals import WORDS
 
-from .features import Features, matrix, unscaled
+from .features import features, matrix, unscaled
+from .profiles import Profiles
 
-_LEARNED_A_BATCH: Final = 64
-"""Profiles taken from each batch: medians move slowly, and a few dozen rows cost next to nothing."""
+ROUND_REQUESTS: Final = 2_048
+"""Requests between two looks: medians move slowly."""
+
+ROUND_PROFILES: Final = 128
+"""Profiles in one look."""
 
 _ENOUGH: Final = 200
 """Profiles to have learned from before a median is called typical."""
@@ -21,20 +25,25 @@ _UNEXPLAINED: Final = {"anomaly": "its use as a whole is unlike that of other ac
 
 
 class Typical:
-    """The median of every feature that a reason can name, over the profiles seen lately."""
+    """The median of every feature that a reason can name, over accounts: each counts alike, however much it sends."""
 
     def __init__(self) -> None:
         self._names = tuple(WORDS)
         self._histogram = DecayedHistogram(len(self._names), half_life=50_000)
         self._learned = 0
+        self._next = 0
+        self._requests = 0
 
-    def learn(self, found: Features) -> None:
-        """Take an even sample of a batch's profiles."""
-        rows = len(found["requests_day"])
-        step = -(-rows // _LEARNED_A_BATCH)
-        sample = {name: found[name][::step] for name in self._names} | {"requests_day": found["requests_day"][::step]}
-        self._histogram.learn_many(matrix(sample, self._names))
-        self._learned += len(sample["requests_day"])
+    def look(self, profiles: Profiles, requests: int) -> None:
+        """Count the requests of a batch, and from time to time look at the next few profiles of the table in turn."""
+        self._requests += requests
+        if self._requests < ROUND_REQUESTS:
+            return
+        self._requests = 0
+        rows = np.arange(self._next, min(self._next + ROUND_PROFILES, len(profiles)))
+        self._next = int(rows[-1] + 1) % len(profiles)
+        self._histogram.learn_many(matrix(features(profiles.table[rows]), self._names))
+        self._learned += len(rows)
 
     def median(self, name: str) -> float | None:
         """The feature's median in its own unit; None before enough was seen."""
