@@ -159,7 +159,3 @@ def _credentials(settings: Settings) -> faust.auth.Credentials | None:
         mechanism=settings.sasl_mechanism,
         ssl_context=settings.ssl_context() if settings.security == "SASL_SSL" else None,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(worker(Settings.read(os.environ)))
