@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from random import Random
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -20,18 +21,18 @@ ROW: Final = np.dtype(
         ("number", np.int64),  # of this account's requests, from 0: makes the request id
         ("input", np.int32),
         ("output", np.int32),
-        ("reasoning", np.int32),  # -1 in this and the next four: absent
+        ("reasoning", np.int32),  # -1 in this and the next three: absent
         ("cached", np.int32),
         ("session", np.int64),
         ("turns", np.int32),
-        ("prompt", np.int32),  # row of the prompt table
+        ("prompt", np.int32),  # row of the prompt table; -1: no sketch
         ("variation", np.uint64),  # 0: the prompt word for word (see prompts.py)
         ("place", np.int32),  # index into `Account.places`
         ("setting", np.int16),  # index into `Account.settings`
         ("tools", np.int16),  # -1: absent
         ("status", np.int16),
         ("finish", np.int8),  # index into `FINISHES`
-        ("latency", np.float32),  # ms; negative: absent
+        ("latency", np.float64),  # ms; negative: absent
     ]
 )
 
@@ -108,6 +109,19 @@ class Account:
         if "network" in self.lacks:
             self.places = [Place(place.ip, None, None, None) for place in self.places]
             self.settings = [setting._replace(client=None) for setting in self.settings]
+        if "settings" in self.lacks:
+            self.settings = [s._replace(max_tokens=None, temperature=None, top_p=None) for s in self.settings]
+
+    def chunk(self) -> Rows:
+        """The next requests, without what the account's gateway leaves out; empty at the end."""
+        rows = next(self.rows, None)
+        if rows is None:
+            return empty(0)
+        if "session" in self.lacks:
+            rows["session"] = rows["turns"] = -1
+        if "sketch" in self.lacks:
+            rows["prompt"] = -1
+        return rows
 
 
 LACKS: Final = ("identity", "network", "session", "sketch", "settings")
@@ -125,6 +139,11 @@ def dice_for(seed: int, *path: str | int) -> np.random.Generator:
     """The dice of one thing, named by a path: they do not depend on how many other things there are."""
     spawn = tuple(part if isinstance(part, int) else zlib.crc32(part.encode()) for part in path)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=spawn)))
+
+
+def luck_of(dice: np.random.Generator) -> Random:
+    """Python's own dice, seeded by numpy's: ten times as fast for one draw at a time."""
+    return Random(int(dice.integers(0, 2**63)))
 
 
 def token_hex(dice: np.random.Generator) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from random import Random
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ class Scenario(NamedTuple):
     """Requests of one account under way at once."""
     questions: int
     """Different texts in the question list before its names and numbers vary."""
-    text: Callable[[np.random.Generator], str]
+    text: Callable[[Random], str]
     repeats: int
     """How often each question is sent, word for word."""
     setting: Setting
@@ -74,16 +75,16 @@ def resold(dice: np.random.Generator) -> list[Place]:
     return [*(places.server(dice) for _ in range(6)), *(places.vpn(dice) for _ in range(6))]
 
 
-def _anything(dice: np.random.Generator) -> str:
-    return grammar.grow(grammar.SUBJECTS[int(dice.integers(len(grammar.SUBJECTS)))], dice)
+def _anything(luck: Random) -> str:
+    return grammar.grow(grammar.SUBJECTS[int(luck.random() * len(grammar.SUBJECTS))], luck)
 
 
-def _graded(dice: np.random.Generator) -> str:
-    return grammar.grow("rubric", dice) + grammar.grow("graded", dice)
+def _graded(luck: Random) -> str:
+    return grammar.grow("rubric", luck) + grammar.grow("graded", luck)
 
 
-def _reasoned(dice: np.random.Generator) -> str:
-    return grammar.grow("word_problem", dice) + grammar.grow("inline_tags", dice)
+def _reasoned(luck: Random) -> str:
+    return grammar.grow("word_problem", luck) + grammar.grow("inline_tags", luck)
 
 
 # Public harvesting pipelines send max_tokens 16,384 with temperature 0.6 and top_p 0.95, ask bare questions without any
@@ -103,7 +104,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         begins=0.30,
         daily=733,
         workers=1,
-        questions=4_000,
+        questions=2_000,
         text=_anything,
         repeats=1,
         setting=PIPELINE._replace(model=MODELS[0]),
@@ -118,7 +119,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         begins=0.40,
         daily=860,
         workers=2,
-        questions=2_000,
+        questions=1_000,
         text=_graded,
         repeats=1,
         setting=PIPELINE._replace(model=MODELS[0], client=CLIENTS[10], temperature=0.0, top_p=None, max_tokens=4_096),
@@ -134,7 +135,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         begins=0.50,
         daily=4_000,
         workers=16,
-        questions=3_000,
+        questions=1_500,
         text=_reasoned,
         repeats=4,
         setting=PIPELINE,

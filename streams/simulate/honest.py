@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from .accounts import (
     empty,
     in_order,
     lacking,
+    luck_of,
     token_hex,
 )
 from .prompts import Prompts
@@ -149,7 +151,7 @@ def people(seat: Seat, habit: People) -> Account:
     else:
         names = ["coding"]
         system = prompts.system(habit.system)
-    pools = [prompts.pool(name, 250 if name != "coding" else 1_000, partial(grammar.passage, name)) for name in names]
+    pools = [prompts.pool(name, 250 if name != "coding" else 800, partial(grammar.passage, name)) for name in names]
     setting = chosen_setting(dice, habit.clients, reasons=0.15)
     daily = float(habit.daily.draw(dice, 1)[0])
     account = _account(seat, "honest", where, [setting], habit.plans, daily, system)
@@ -183,10 +185,10 @@ def support(seat: Seat) -> Account:
     dice, prompts = seat.dice, seat.prompts
     zone, country = places.HOMES[int(dice.integers(len(places.HOMES)))]
     where = [places.company(dice, country)] if dice.random() < 0.3 else [places.server(dice) for _ in range(3)]
-    pool = prompts.pool("support", 1_500, partial(grammar.grow, "support"))
+    pool = prompts.pool("support", 1_000, partial(grammar.grow, "support"))
     setting = chosen_setting(dice, CLIENTS[:3], reasons=0.05)
     daily = float(Spread(160, 1.5).draw(dice, 1)[0])
-    system = prompts.system(grammar.grow("system", dice))
+    system = prompts.system(grammar.grow("system", luck_of(dice)))
     account = _account(seat, "honest", where, [setting], ("scale", "team"), daily, system)
     habit = CHAT._replace(turns=1.8, gap=Spread(50, 0.8))
 
@@ -207,13 +209,14 @@ def batch_job(seat: Seat) -> Account:
     """A batch job: short, large bursts with one system prompt, more written than read."""
     dice, prompts = seat.dice, seat.prompts
     task = ("catalogue", "reviews", "records", "localise")[int(dice.integers(4))]
-    pool = prompts.pool(task, 600, partial(grammar.grow, task))
-    setting = chosen_setting(dice, CLIENTS[:2], reasons=0.25)
+    pool = prompts.pool(task, 400, partial(grammar.grow, task))
+    caps = (None, None, 4_096, 16_384)  # whoever pays for a batch lets it finish
+    setting = chosen_setting(dice, CLIENTS[:2], reasons=0.25)._replace(max_tokens=caps[int(dice.integers(4))])
     size = Spread(float(Spread(350, 0.9).draw(dice, 1)[0]), 0.5)
     weekly = float(dice.uniform(1, 7))
     daily = weekly * size.median * np.exp(size.sigma**2 / 2) / 7
     where = [places.server(dice)]
-    system = prompts.system(grammar.grow("system", dice))
+    system = prompts.system(grammar.grow("system", luck_of(dice)))
     account = _account(seat, "lookalike", where, [setting], ("scale", "pay_as_you_go"), daily, system)
     nightly_at = int(dice.integers(0, DAY_MS)) if dice.random() < 0.5 else None
     gap_ms = 1_000 * float(Spread(1.2, 0.9).draw(dice, 1)[0]) / 4
@@ -238,7 +241,7 @@ def evaluation(seat: Seat) -> Account:
     """An evaluation run: a suite of 8-shot prompts in one go, word for word the same every time, settings fixed."""
     dice, prompts = seat.dice, seat.prompts
     suite = f"suite{int(dice.integers(SUITES))}"
-    pool = prompts.pool(suite, 300, _suite(grammar.grow("shots", np.random.default_rng([*suite.encode()]))))
+    pool = prompts.pool(suite, 300, _suite(grammar.grow("shots", Random(suite))))
     repeats = 4 if dice.random() < 0.25 else 1  # pass@4 asks everything four times
     setting = Setting(
         model=MODELS[int(dice.integers(2))] if dice.random() < 0.6 else REASONS,
@@ -269,14 +272,14 @@ def evaluation(seat: Seat) -> Account:
 def agent(seat: Seat) -> Account:
     """An agent: a step every few seconds, round the clock, with tools, in sessions of a hundred steps."""
     dice, prompts = seat.dice, seat.prompts
-    pool = prompts.pool("agent", 1_000, partial(grammar.grow, "agent"))
+    pool = prompts.pool("agent", 600, partial(grammar.grow, "agent"))
     setting = chosen_setting(dice, (*CLIENTS[:3], CLIENTS[10]), reasons=0.4)
     gap = Spread(float(dice.uniform(4, 12)), 0.9)
     steps = float(dice.uniform(40, 200))
     pause = Spread(float(Spread(2_400, 0.8).draw(dice, 1)[0]), 0.7)
     mean = gap.median * np.exp(gap.sigma**2 / 2) + pause.median * np.exp(pause.sigma**2 / 2) / steps
     where = [places.server(dice)] if dice.random() < 0.7 else [places.home(dice, "US"), places.vpn(dice)]
-    system = prompts.system(grammar.grow("system", dice) if dice.random() < 0.6 else "codepal")
+    system = prompts.system(grammar.grow("system", luck_of(dice)) if dice.random() < 0.6 else "codepal")
     account = _account(seat, "lookalike", where, [setting], ("pro", "scale", "team"), DAY_MS / 1e3 / mean, system)
 
     def rows() -> Iterator[tuple[int, Rows]]:
@@ -461,8 +464,8 @@ def _runs(
         )
 
 
-def _suite(shots: str) -> Callable[[np.random.Generator], str]:
-    def text(dice: np.random.Generator) -> str:
-        return f"{shots}{grammar.grow('word_problem', dice)}\nAnswer:"
+def _suite(shots: str) -> Callable[[Random], str]:
+    def text(luck: Random) -> str:
+        return f"{shots}{grammar.grow('word_problem', luck)}\nAnswer:"
 
     return text

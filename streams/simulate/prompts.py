@@ -1,6 +1,7 @@
 """Prompts: the table of sketches that simulated requests draw from."""
 
 from collections.abc import Callable, Iterable, Sequence
+from random import Random
 from typing import Final
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from gateway.request import Sketch
 from gateway.sketch import VERSION, sketch, sketch_many
 
-from .accounts import dice_for
+from .accounts import dice_for, luck_of
 
 Uints = NDArray[np.uint64]
 
@@ -39,10 +40,11 @@ class Prompts:
         self._keeps_band: list[tuple[bool, ...]] = []
         self._table: _Table | None = None
 
-    def pool(self, name: str, size: int, text: Callable[[np.random.Generator], str]) -> range:
-        """The rows of a pool of `size` texts, each grown with dice of its own; made when first asked for."""
+    def pool(self, name: str, size: int, text: Callable[[Random], str]) -> range:
+        """The rows of a pool of `size` texts, made when first asked for."""
         if name not in self._pools:
-            self.add(name, [text(dice_for(self._seed, "prompt", name, i)) for i in range(size)])
+            luck = luck_of(dice_for(self._seed, "prompt", name))
+            self.add(name, [text(luck) for _ in range(size)])
         return self._pools[name]
 
     def add(self, name: str, texts: Sequence[str]) -> range:
@@ -74,8 +76,13 @@ class Prompts:
         """Lengths of a pool's texts, in characters."""
         return np.array(self._chars[rows.start : rows.stop], np.int64)
 
-    def sketches(self, prompt: NDArray[np.int32], variation: Uints, systems: Iterable[str | None]) -> list[Sketch]:
-        """One sketch for each pair of prompt row and variation, with the system prompt's hash beside it."""
+    def sketches(
+        self, prompt: NDArray[np.int32], variation: Uints, systems: Iterable[str | None]
+    ) -> list[Sketch | None]:
+        """One sketch for each pair of prompt row and variation, with the system prompt's hash beside it.
+
+        No sketch where the prompt row is negative.
+        """
         if self._table is None:
             self._table = _Table(self)
         table = self._table
@@ -89,10 +96,15 @@ class Prompts:
         moves = np.ascontiguousarray(_mixed(dice[:, :8] ^ dice[:, 9:10])).view(np.int8) >> 5
         moved = topics + np.where(varied[:, None] & (topics != 0), moves, 0)
         blob = np.clip(moved, -127, 127).astype(np.int8).tobytes()
-        chars = table.chars[prompt] + np.where(varied, (dice[:, 10] % np.uint64(7)).astype(np.int64) - 3, 0)
-        names = [self._cues[row] for row in prompt.tolist()]
+        chars = table.chars[prompt] + np.where(varied, (dice[:, 10] % np.uint64(7)).astype(np.int64), 0)
         rows = zip(
-            systems, prefix.tolist(), bands.tolist(), range(0, len(blob), 64), chars.tolist(), names, strict=True
+            systems,
+            prefix.tolist(),
+            bands.tolist(),
+            range(0, len(blob), 64),
+            chars.tolist(),
+            prompt.tolist(),
+            strict=True,
         )
         return [
             Sketch(
@@ -101,10 +113,12 @@ class Prompts:
                 prefix=f"{prefix_:016x}",
                 bands=tuple(bands_),
                 topic=blob[at : at + 64],
-                chars=max(1, chars_),
-                cues=cues,
+                chars=chars_,
+                cues=self._cues[row],
             )
-            for system, prefix_, bands_, at, chars_, cues in rows
+            if row >= 0
+            else None
+            for system, prefix_, bands_, at, chars_, row in rows
         ]
 
 

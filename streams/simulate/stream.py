@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.request import Request
 
@@ -14,7 +15,7 @@ from .honest import honest
 from .prompts import Prompts
 
 SLICE: Final = 8_000
-"""About so many requests are built at a time."""
+"""At most so many requests are built at a time."""
 
 MONDAY: Final = 1_767_571_200_000
 """2026-01-05 00:00 UTC, in ms: where a stream starts unless told otherwise."""
@@ -23,7 +24,7 @@ MONDAY: Final = 1_767_571_200_000
 class Stream:
     """Requests in the order of their `at`, and the truth about every account. It can be read once.
 
-    Memory grows with the number of accounts, by about 300 requests each, and not with the number of days.
+    Memory grows with the number of accounts, by some hundred requests each, and not with the number of days.
     """
 
     def __init__(self, accounts: Sequence[Account], prompts: Prompts, start_at: int, end_at: int) -> None:
@@ -46,9 +47,9 @@ class Stream:
         waiting: list[tuple[int, int]] = []
         ready: list[Rows] = []
         for number, account in enumerate(self.accounts):
-            rows = next(account.rows, None)
-            ready.append(rows if rows is not None else _NOTHING)
-            if rows is not None:
+            rows = account.chunk()
+            ready.append(rows)
+            if len(rows):
                 waiting.append((int(rows["at"][0]), number))
         heapq.heapify(waiting)
         while waiting:
@@ -61,19 +62,22 @@ class Stream:
                 cut = int(np.searchsorted(rows["at"], until))
                 taken.append(rows[:cut])
                 owners.append(number)
-                rest = rows[cut:] if cut < len(rows) else next(self.accounts[number].rows, _NOTHING)
+                rest = rows[cut:] if cut < len(rows) else self.accounts[number].chunk()
                 ready[number] = rest
                 if len(rest):
                     heapq.heappush(waiting, (int(rest["at"][0]), number))
-            yield self._requests(taken, owners)
+            rows = np.concatenate(taken)
+            owner = np.repeat(owners, [len(part) for part in taken])
+            order = np.lexsort((rows["number"], owner, rows["at"]))
+            # A burst can put many times the expected requests into one step.
+            for first in range(0, len(order), SLICE):
+                piece = order[first : first + SLICE]
+                yield self._requests(rows[piece], owner[piece])
 
-    def _requests(self, taken: list[Rows], owners: list[int]) -> list[Request]:
-        rows = np.concatenate(taken)
-        owner = np.repeat(owners, [len(part) for part in taken])
-        order = np.lexsort((rows["number"], owner, rows["at"]))
-        rows, owner = rows[order], owner[order]
+    def _requests(self, rows: Rows, owner: NDArray[np.int64]) -> list[Request]:
         accounts = [self.accounts[number] for number in owner.tolist()]
         sketches = self._prompts.sketches(rows["prompt"], rows["variation"], [account.system for account in accounts])
+        rows["latency"] = np.round(rows["latency"], 1)
         columns = (rows[name].tolist() for name in _COLUMNS)
         requests = []
         for (
@@ -96,9 +100,6 @@ class Stream:
         ) in zip(accounts, sketches, *columns, strict=True):
             place = account.places[place_]
             setting = account.settings[setting_]
-            lacks = account.lacks
-            quiet = "settings" in lacks
-            alone = session < 0 or "session" in lacks
             requests.append(
                 Request(
                     id=f"{account.tag}-{number:x}",
@@ -113,20 +114,20 @@ class Stream:
                     opened_at=account.opened_at,
                     pathway=account.pathway,
                     operation=setting.operation,
-                    session=None if alone else f"{account.tag}s{session:x}",
-                    turns=None if turns < 0 or "session" in lacks else turns,
+                    session=None if session < 0 else f"{account.tag}s{session:x}",
+                    turns=None if turns < 0 else turns,
                     tools=None if tools < 0 else tools,
                     stream=setting.stream,
                     reasoning_tokens=None if reasoning < 0 else reasoning,
                     cached_tokens=None if cached < 0 else cached,
-                    max_tokens=None if quiet else setting.max_tokens,
-                    temperature=None if quiet else setting.temperature,
-                    top_p=None if quiet else setting.top_p,
+                    max_tokens=setting.max_tokens,
+                    temperature=setting.temperature,
+                    top_p=setting.top_p,
                     choices=setting.choices,
                     top_logprobs=setting.top_logprobs,
                     status=status,
                     finish=FINISHES[finish],
-                    latency_ms=None if latency < 0 else round(latency, 1),
+                    latency_ms=None if latency < 0 else latency,
                     ip=place.ip,
                     asn=place.asn,
                     country=place.country,
@@ -134,7 +135,7 @@ class Stream:
                     client=setting.client,
                     payment=account.payment,
                     billing_country=account.billing_country,
-                    sketch=None if "sketch" in lacks else sketch,
+                    sketch=sketch,
                 )
             )
         return requests
@@ -144,8 +145,6 @@ _COLUMNS: Final = (
     *("at", "number", "input", "output", "reasoning", "cached", "session", "turns"),
     *("place", "setting", "tools", "status", "finish", "latency"),
 )
-
-_NOTHING: Final = np.zeros(0, [("at", np.int64)])
 
 
 def simulate(

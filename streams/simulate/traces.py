@@ -40,6 +40,7 @@ from .accounts import (
     empty,
     in_order,
     lacking,
+    luck_of,
     token_hex,
 )
 from .attacks import PIPELINE, campaigns, work
@@ -172,7 +173,7 @@ def _client(
         opened_at=span.start_at - int(Spread(140, 1.3).draw(dice, 1)[0]) * DAY_MS,
     )
     if dice.random() < 0.7:
-        account.system = span.prompts.system(grammar.grow("system", dice))
+        account.system = span.prompts.system(grammar.grow("system", luck_of(dice)))
     by_size = np.argsort(texts.chars, kind="stable")
     sizes = texts.chars[by_size]
 
