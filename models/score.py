@@ -13,7 +13,7 @@ VERSION: Final = "signals-1 ensemble-1"
 PRIOR: Final = -6.0
 """Log-odds that an account is harvesting before anything is known of it: about 1 in 400."""
 
-ANOMALY_CAP: Final = 2.0
+ANOMALY_CAP: Final = 1.5
 """The most that strangeness alone may weigh: what is rare is not yet guilty."""
 
 HOLD_SECONDS: Final = 21_600.0

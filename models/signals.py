@@ -53,16 +53,17 @@ def harvest(f: Features) -> Terms:
     """Output is collected rather than used: long answers from short questions, cut at the limit, with reasoning,
     probabilities or several choices.
 
-    Misleads: batch writing (median 53 tokens in, 1,578 out is an ordinary recorded batch job); reasoning models, a
-    third of whose clients write five times what they read.
+    Misleads: every client of a reasoning model gets reasoning, so that alone weighs little; batch writing (median 53
+    tokens in, 1,578 out is an ordinary recorded batch job); reasoning models, a third of whose clients write five times
+    what they read.
     """
     settled = _settled(f, 30)
     worth = settled * log_ramp(f["requests_week"], 50, 1_000)
     return {
-        "output_per_input": 0.7 * worth * log_ramp(f["output_per_input"], 3, 15),
-        "output_length": 0.6 * worth * log_ramp(f["output_length"], 700, 4_000),
+        "output_per_input": 0.9 * worth * log_ramp(f["output_per_input"], 3, 15),
+        "output_length": 0.8 * worth * log_ramp(f["output_length"], 700, 4_000),
         "capped_share": 0.5 * worth * ramp(f["capped_share"], 0.1, 0.5),
-        "reasoning_share": 0.8 * worth * ramp(f["reasoning_share"], 0.4, 0.9),
+        "reasoning_share": 0.5 * worth * ramp(f["reasoning_share"], 0.4, 0.9),
         "logprobs_share": 1.2 * worth * ramp(f["logprobs_share"], 0.2, 0.8),
         "many_choices_share": 0.8 * worth * ramp(f["many_choices_share"], 0.2, 0.8),
     }
@@ -90,7 +91,7 @@ def churn(f: Features) -> Terms:
     """
     spread = ramp(f["addresses"] / np.maximum(f["requests_total"], 1.0), 0.005, 0.05)
     return {
-        "addresses": 1.0 * spread * log_ramp(f["addresses"], 15, 150),
+        "addresses": 1.4 * spread * log_ramp(f["addresses"], 15, 150),
         "networks": 1.3 * log_ramp(f["networks"], 6, 30),
         "clients": 0.6 * log_ramp(f["clients"], 6, 30),
     }
@@ -104,8 +105,8 @@ def breadth(f: Features) -> Terms:
     """
     listed = log_ramp(f["prompts"], 200, 4_000) * ramp(f["fresh_share"], 0.15, 0.5)
     return {
-        "prompts": 0.6 * listed,
-        "single_turn_share": 0.6 * listed * ramp(f["single_turn_share"], 0.7, 0.98),
+        "prompts": 0.4 * listed,
+        "single_turn_share": 0.4 * listed * ramp(f["single_turn_share"], 0.7, 0.98),
         "topic_spread": 0.4 * listed * ramp(f["topic_spread"], 0.5, 0.9),
     }
 
@@ -118,7 +119,7 @@ def templates(f: Features) -> Terms:
     worth = log_ramp(f["requests_week"], 200, 3_000)
     return {
         "similar_share": 0.6 * worth * ramp(f["similar_share"], 0.3, 0.8),
-        "repeats": 0.6 * worth * ramp(f["repeats"], 2.5, 4.0) * ramp(f["repeats"], 40.0, 12.0),
+        "repeats": 1.2 * worth * ramp(f["repeats"], 2.2, 3.6) * ramp(f["repeats"], 40.0, 12.0),
     }
 
 
@@ -162,9 +163,9 @@ SIGNALS: Final[Mapping[str, Signal]] = {
     "volume": Signal(volume, 1.5, "volume"),
     "harvest": Signal(harvest, 2.2, "output"),
     "automation": Signal(automation, 1.5, "timing"),
-    "churn": Signal(churn, 1.8, "identity"),
-    "breadth": Signal(breadth, 1.5, "content"),
-    "templates": Signal(templates, 0.9, "content"),
+    "churn": Signal(churn, 2.2, "identity"),
+    "breadth": Signal(breadth, 1.2, "content"),
+    "templates": Signal(templates, 1.4, "content"),
     "cues": Signal(cues, 2.0, "content"),
     "newness": Signal(newness, 1.6, "identity"),
 }
