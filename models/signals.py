@@ -163,7 +163,7 @@ SIGNALS: Final[Mapping[str, Signal]] = {
     "volume": Signal(volume, 1.5, "volume"),
     "harvest": Signal(harvest, 2.2, "output"),
     "automation": Signal(automation, 1.5, "timing"),
-    "churn": Signal(churn, 2.2, "identity"),
+    "churn": Signal(churn, 1.9, "identity"),
     "breadth": Signal(breadth, 1.2, "content"),
     "templates": Signal(templates, 1.4, "content"),
     "cues": Signal(cues, 2.0, "content"),

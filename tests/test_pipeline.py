@@ -64,7 +64,7 @@ def test_a_verdict_explains_itself() -> None:
     verdict = decisions[-1].verdict
     assert verdict.subject == "account:eve"
     assert verdict.scenario == "chain-of-thought extraction"
-    assert {"harvest", "breadth", "newness"} <= {reason.signal for reason in verdict.reasons}
+    assert {"harvest", "newness"} <= {reason.signal for reason in verdict.reasons}
     weights = [reason.weight for reason in verdict.reasons]
     assert weights == sorted(weights, reverse=True)
     assert all(reason.text for reason in verdict.reasons)
