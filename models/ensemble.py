@@ -22,8 +22,8 @@ Kept out of the references altogether, they would cut off its tail again and aga
 traffic is refused; thinned, ordinary traffic is refused at most `THINNED * REFUSED_BELOW` of the time.
 """
 
-PATIENCE_ROWS: Final = 16_384
-"""Rows over which the share of refused ones is averaged: a burst of 3,000 does not lift the protection."""
+PATIENCE_ROWS: Final = 32_768
+"""Rows over which the share of refused ones is averaged: a run of 4,000 does not lift the protection."""
 
 LIFTED_ABOVE: Final = 0.2
 """Share of refused rows at which not the rows are wrong but what was learned, and protection is lifted."""

@@ -18,7 +18,7 @@ from models.turns import pieces
 STEP: Final = 1024
 """Rows between two turns."""
 
-PRIOR_ROWS: Final = 32
+PRIOR_ROWS: Final = 4
 """Weight, in rows, of the belief to start from: each feature spread evenly over [0, 1], on its own."""
 
 _EVEN_VARIANCE: Final = 1.0 / 12.0

@@ -86,21 +86,21 @@ class Reference:
             chosen = ~thin | (number % THINNED == 0)
             self._skip_thinned = int(number[-1]) % THINNED
             scores, thin = scores[chosen], thin[chosen]
-        stride = 1 if every else min(self.slowest, 1 + self._kept // self.size)
-        first = min(self._skip, stride - 1)
-        self._skip = (first - len(scores)) % stride
-        scores, thin = scores[first::stride], thin[first::stride]
-        start = 0
-        while start < len(scores):
+        start = 0 if every else self._skip
+        while True:
+            stride = 1 if every else min(self.slowest, 1 + self._kept // self.size)
             patience = min(max(_FIRST_FOLD, self.count // 8), len(self._waiting))
-            end = min(len(scores), start + patience - self._waits)
-            waits = self._waits + end - start
-            self._waiting[self._waits : waits] = scores[start:end]
-            self._waiting_thinned[self._waits : waits] = thin[start:end]
+            piece = slice(start, start + stride * (patience - self._waits), stride)
+            waits = self._waits + len(scores[piece])
+            if waits == self._waits:
+                break
+            self._waiting[self._waits : waits] = scores[piece]
+            self._waiting_thinned[self._waits : waits] = thin[piece]
+            start += stride * (waits - self._waits)
             self._waits = waits
             if waits == patience:
                 self._fold()
-            start = end
+        self._skip = start - len(scores)
 
     def _fold(self) -> None:
         """Puts the waiting scores in the place of the oldest."""
