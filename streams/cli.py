@@ -283,8 +283,9 @@ def simulate(
 
     from .simulate.attacks import SCENARIOS
     from .simulate.output import write
+    from .simulate.recordings import RECORDED_DAYS
     from .simulate.stream import simulate as simulated
-    from .simulate.traces import RECORDED_DAYS, recorded
+    from .simulate.traces import recorded
 
     names = [name for name in scenarios if name != "none"] if scenarios else list(SCENARIOS)
     for name in set(names) - set(SCENARIOS):
@@ -338,7 +339,7 @@ def demo(seconds: float, seed: int, rate: float, headless: bool) -> None:
     import asyncio
     import time
 
-    from .demo import DemoError, Lines, Screen
+    from .demo import DemoError, Lines, Screen, summary
     from .demo import demo as play
     from .engine.embedded import EmbeddedError
     from .simulate.live import compressed, live
@@ -360,13 +361,9 @@ def demo(seconds: float, seed: int, rate: float, headless: bool) -> None:
     console.print(subjects_table(end.report))
     if end.report.groups:
         console.print(groups_table(end.report.groups))
-    for account in end.missed:
-        click.echo(f"not caught: {account}")
-    for account in end.wronged:
-        click.echo(f"throttled though honest: {account} ({labels[account].kind})")
-    if end.missed or end.wronged:
-        sys.exit(1)
-    click.echo("The attack was caught, and no honest account was throttled.")
+    for sentence in summary(end):
+        click.echo(sentence)
+    sys.exit(0 if end.good else 1)
 
 
 def _reasons(unreadable: dict[str, int]) -> str:

@@ -29,7 +29,7 @@ from .engine.embedded import _free_port, embedded
 from .settings import PREFIX, Settings
 from .simulate.accounts import Label
 from .simulate.live import Due, produce
-from .tally import Report, Tally
+from .tally import BEFORE, Report, Tally, merged
 
 PARTITIONS: Final = 4
 
@@ -152,10 +152,16 @@ class Ending:
     """How it ended."""
 
     report: Report
+    attackers: int
     missed: list[str]
     """Attacking accounts that never met throttle or worse."""
     wronged: list[str]
     """Accounts that attack nobody and met throttle or worse all the same."""
+
+    @property
+    def good(self) -> bool:
+        """The attack was caught, all of it, and nobody else was throttled."""
+        return self.attackers > 0 and not self.missed and not self.wronged
 
 
 def ending(tally: Tally, labels: Mapping[str, Label]) -> Ending:
@@ -163,7 +169,23 @@ def ending(tally: Tally, labels: Mapping[str, Label]) -> Ending:
     report = tally.report()
     stopped = {row.subject.removeprefix("account:") for row in report.subjects if "throttle" in row.first}
     attackers = {account for account, label in labels.items() if label.label == "attack"}
-    return Ending(report, sorted(attackers - stopped), sorted(stopped - attackers))
+    return Ending(report, len(attackers), sorted(attackers - stopped), sorted(stopped - attackers))
+
+
+def summary(end: Ending) -> list[str]:
+    """What the attack got and who was wronged, in sentences."""
+    lines = []
+    for group in merged(end.report.groups or []):
+        if group.label == "attack":
+            before = ", ".join(f"{group.served_before[rung]:.0%} before {rung}" for rung in BEFORE)
+            lines.append(f"The attack: {group.accounts} accounts, {group.requests:,} requests. Served {before}.")
+    if end.missed:
+        lines.append(f"Never throttled: {len(end.missed)} of {end.attackers} attacking accounts.")
+    if end.wronged:
+        lines.append(f"Throttled though honest: {', '.join(end.wronged)}.")
+    if end.good:
+        lines.append("All of it was throttled or worse, and no honest account was.")
+    return lines
 
 
 async def demo(
@@ -180,6 +202,8 @@ async def demo(
         environment = broker.environment() | {
             f"{PREFIX}PARTITIONS": f"{PARTITIONS}",
             f"{PREFIX}WEB_PORT": f"{port}",
+            # The embedded broker keeps a first member waiting for half of this.
+            f"{PREFIX}SESSION_SECONDS": "6",
         }
         settings = Settings.read(environment)
         await topics.create(settings)

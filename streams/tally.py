@@ -20,6 +20,9 @@ SHOWN: Final = 25
 
 LADDER: Final = ACTIONS[1:]
 
+BEFORE: Final = ("watch", "throttle", "verify")
+"""Rungs for which a person is told what was served before them."""
+
 
 class LabelsError(ValueError):
     """A label file that cannot be read; the message names the line."""
@@ -209,8 +212,7 @@ def groups_table(groups: list[Group]) -> Table:
     """Accounts by harshest action and what was served before: a row for each label and each of its kinds."""
     table = Table(title="For whom", title_justify="left")
     table.add_column("accounts that are")
-    before = ("watch", "throttle", "verify")
-    for column in ("accounts", "requests", "none", *LADDER, *(f"before {rung}" for rung in before)):
+    for column in ("accounts", "requests", "none", *LADDER, *(f"before {rung}" for rung in BEFORE)):
         table.add_column(column, justify="right")
     for total in merged(groups):
         kinds = [group for group in groups if group.label == total.label and group.kind]
@@ -221,7 +223,7 @@ def groups_table(groups: list[Group]) -> Table:
                 f"{group.accounts:,}",
                 f"{group.requests:,}",
                 *(f"{group.harshest.get(action, 0):,}" for action in ("none", *LADDER)),
-                *(f"{group.served_before[rung]:.1%}" for rung in before),
+                *(f"{group.served_before[rung]:.1%}" for rung in BEFORE),
                 style="" if group.kind else "bold",
             )
     return table
