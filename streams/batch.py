@@ -106,6 +106,8 @@ class Batch:
 
     def keep(self, mask: BoolVector) -> "Batch":
         """The requests where `mask` is true, all columns together."""
+        if mask.all():
+            return self
         kept: dict[str, Any] = {}  # every column keeps its own type
         of_sketches = mask[self.sketched]
         for name in self.__slots__:

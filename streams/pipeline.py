@@ -54,16 +54,15 @@ class Pipeline:
     batches give the same decisions. Time is the newest `at` it has seen.
     """
 
-    def __init__(self, policy: Policy, *, detector: Ensemble | None = None) -> None:
+    def __init__(self, policy: Policy, *, detector: Ensemble | None = None, most_profiles: int = 2_000_000) -> None:
         self.policy = policy
-        self.profiles = Profiles()
+        self.profiles = Profiles(most_profiles)
         self.typical = Typical()
         self.event_at = 0
         self._detector = detector if detector is not None else Ensemble(features=DETECTOR_FEATURES)
         self._repeats = Repeats()
-        self._ends: list[
-            tuple[int, int]
-        ] = []  # (until, row) of every rung; stale entries are dropped when they come up
+        # (until, row) of every rung, soonest first; stale entries are dropped when they come up.
+        self._ends: list[tuple[int, int]] = []
 
     @property
     def accounts(self) -> int:
@@ -75,15 +74,16 @@ class Pipeline:
         batch, unreadable = read(records)
         if batch is None:
             return Outcome(unreadable=unreadable)
+        readable = len(batch)
+        batch = batch.keep(self._repeats.first_seen(batch.ids))
+        repeated = readable - len(batch)
         rows = self.profiles.rows(batch.accounts)
-        # A row read again after a crash is known by its offset, an id sent twice by its hash.
+        # What is read again after a crash is known by its offset, account by account.
         held = batch.offsets <= self.profiles.table["offset"][rows]
-        fresh = self._repeats.first_seen(batch.ids) & ~held
-        skipped, repeated = int(held.sum()), int((~fresh & ~held).sum())
-        if not fresh.all():
-            batch, rows = batch.keep(fresh), rows[fresh]
-            if not len(batch):
-                return Outcome(skipped=skipped, repeated=repeated, unreadable=unreadable)
+        skipped = int(held.sum())
+        batch, rows = batch.keep(~held), rows[~held]
+        if not len(batch):
+            return Outcome(skipped=skipped, repeated=repeated, unreadable=unreadable)
         groups = Groups.by(rows)
         block = self.profiles.table[groups.rows]
         observe(block, batch, self._cost(batch), groups)
@@ -114,14 +114,18 @@ class Pipeline:
             self.profiles.put(np.array([row]), block)
         return lifted
 
-    def snapshot_dirty(self) -> list[tuple[str, bytes]]:
-        """Profiles changed since the last call, for the changelog."""
+    def sweep(self) -> int:
+        """Forget some of the accounts silent for too long (see Profiles); how many went."""
+        return self.profiles.sweep(self.event_at)
+
+    def snapshot_dirty(self) -> list[tuple[str, bytes | None]]:
+        """Profiles changed since the last call, for the changelog; None for one that was forgotten."""
         return self.profiles.changed()
 
-    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+    def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> None:
         """Take stored profiles back, before the first batch."""
         self.profiles.restore(list(rows))
-        table = self.profiles.table[: len(self.profiles)]
+        table = self.profiles.table[: self.profiles.height]
         if len(table):
             self.event_at = int(table["at"].max())
         on_a_rung = np.flatnonzero(table["rung"])

@@ -32,6 +32,9 @@ DISTINCT: Final = {
 TOTALS: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens", "cost")
 """Exposure: what was served since the first request, or since it was last forgiven. Exact up to 2^53."""
 
+IDLE_MS: Final = 35 * 86_400_000
+"""Five weeks: by then a week's window holds less than 1 % of what it held."""
+
 LAYOUT: Final = 1
 """Raise it when a field changes meaning: stored profiles of another layout are refused, never misread."""
 
@@ -176,13 +179,21 @@ def _add_distinct(
 
 
 class Profiles:
-    """The profiles of one partition: a table with one row an account, and where each account's row is."""
+    """The profiles of one partition: a table with one row an account, and where each account's row is.
 
-    def __init__(self) -> None:
+    At most `most` are kept. An account silent for IDLE_MS is forgotten; when there are too many, those silent for
+    longest go first. An account with a verdict in force stays.
+    """
+
+    def __init__(self, most: int = 2_000_000) -> None:
         self.table = blank(256)
+        self.most = most
         self._row: dict[str, int] = {}
-        self._names: list[str] = []
+        self._names: list[str] = []  # of rows in use; what stands at a free row means nothing
+        self._free: list[int] = []
         self._dirty = np.zeros(len(self.table), dtype=bool)
+        self._dropped: set[str] = set()
+        self._swept = 0
 
     def __len__(self) -> int:
         return len(self._row)
@@ -196,48 +207,92 @@ class Profiles:
 
     def rows(self, accounts: Iterable[str]) -> IntVector:
         """The row of each account; a new account gets a blank one."""
-        row, names = self._row, self._names
+        row = self._row
         found = []
         for account in accounts:
             position = row.get(account)
             if position is None:
-                position = row[account] = len(names)
-                names.append(account)
+                position = row[account] = self._place(account)
             found.append(position)
-        if len(names) > len(self.table):
-            self._grow(len(names))
+        if len(self._names) > len(self.table):
+            self._grow(len(self._names))
         return np.array(found, dtype=np.int64)
+
+    @property
+    def height(self) -> int:
+        """Rows of the table that have ever been used; free ones among them have `at` 0."""
+        return len(self._names)
 
     def put(self, rows: IntVector, block: Block) -> None:
         """Write profiles back to their rows; the next `changed` returns them."""
         self.table[rows] = block
         self._dirty[rows] = True
 
-    def changed(self) -> list[tuple[str, bytes]]:
-        """Every account changed since the last call, with its row as bytes: a layout number, then the row."""
+    def sweep(self, now: int) -> int:
+        """Forget accounts that have been silent for long, or for longest when there are too many; how many went.
+
+        A call looks at a sixteenth of the table, so that no batch waits for all of it.
+        """
+        end = min(self._swept + 4_096 + self.height // 16, self.height)
+        looked_at = self.table[self._swept : end]
+        silent = (looked_at["at"] > 0) & (looked_at["at"] < now - IDLE_MS) & (looked_at["rung"] == 0)
+        gone = np.flatnonzero(silent) + self._swept
+        self._swept = end % max(self.height, 1)
+        if len(self) - len(gone) > self.most:
+            # A little below the limit, so that the next new account does not start this again.
+            surplus = len(self) - self.most + self.most // 16
+            table = self.table[: self.height]
+            order = np.where((table["at"] > 0) & (table["rung"] == 0), table["at"], np.iinfo(np.int64).max)
+            oldest = np.argpartition(order, min(surplus, self.height) - 1)[:surplus]
+            gone = np.union1d(gone, oldest[order[oldest] < np.iinfo(np.int64).max])
+        for row in gone.tolist():
+            self._dropped.add(self._names[row])
+            del self._row[self._names[row]]
+        self.table[gone] = blank(1)
+        self._dirty[gone] = False
+        self._free.extend(gone.tolist())
+        return len(gone)
+
+    def changed(self) -> list[tuple[str, bytes | None]]:
+        """Every account changed since the last call, with its row as bytes: a layout number, then the row.
+
+        None stands for an account that was forgotten.
+        """
         rows = np.flatnonzero(self._dirty)
         self._dirty[rows] = False
         packed = self.table[rows].tobytes()
         size = PROFILE.itemsize
-        return [(self._names[row], _HEADER + packed[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())]
+        forgotten = [(account, None) for account in sorted(self._dropped) if account not in self._row]
+        self._dropped.clear()
+        return forgotten + [
+            (self._names[row], _HEADER + packed[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
+        ]
 
-    def restore(self, stored: Sequence[tuple[str, bytes]]) -> None:
-        """Take rows that `changed` once gave, all at once; a later row of the same account wins.
+    def restore(self, stored: Sequence[tuple[str, bytes | None]]) -> None:
+        """Take rows that `changed` once gave, all at once; a later row of the same account wins, None removes it.
 
         Raises ValueError for a row of another layout or length: a profile is never misread.
         """
-        if not stored:
-            return
-        newest = dict(stored)
+        newest = {account: row for account, row in dict(stored).items() if row is not None}
         for account, row in newest.items():
             if len(row) != len(_HEADER) + PROFILE.itemsize or not row.startswith(_HEADER):
                 raise ValueError(
                     f"stored profile of account {account!r}: {len(row)} bytes starting {row[: len(_HEADER)].hex()!r}; "
                     f"layout {LAYOUT} has {len(_HEADER) + PROFILE.itemsize} bytes starting {_HEADER.hex()!r}"
                 )
+        if not newest:
+            return
         skip = len(_HEADER)
         joined = b"".join([row[skip:] for row in newest.values()])
         self.table[self.rows(newest)] = np.frombuffer(joined, dtype=PROFILE)
+
+    def _place(self, account: str) -> int:
+        if self._free:
+            row = self._free.pop()
+            self._names[row] = account
+            return row
+        self._names.append(account)
+        return len(self._names) - 1
 
     def _grow(self, least: int) -> None:
         # In place and by a quarter: a table of gigabytes is never held twice.

@@ -40,10 +40,11 @@ class Typical:
         if self._requests < ROUND_REQUESTS:
             return
         self._requests = 0
-        rows = np.arange(self._next, min(self._next + ROUND_PROFILES, len(profiles)))
-        self._next = int(rows[-1] + 1) % len(profiles)
-        self._histogram.learn_many(matrix(features(profiles.table[rows]), self._names))
-        self._learned += len(rows)
+        some = profiles.table[self._next : min(self._next + ROUND_PROFILES, profiles.height)]
+        self._next = (self._next + len(some)) % profiles.height
+        some = some[some["at"] > 0]
+        self._histogram.learn_many(matrix(features(some), self._names))
+        self._learned += len(some)
 
     def median(self, name: str) -> float | None:
         """The feature's median in its own unit; None before enough was seen."""

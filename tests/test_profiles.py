@@ -165,3 +165,43 @@ def test_the_table_grows_and_keeps_what_it_holds() -> None:
     assert len(profiles) == 2_000
     assert (profiles.table["totals"][:2_000, 0] == 1).all()
     assert (profiles.table["offset"][2_000:] == -1).all()
+
+
+def test_an_account_silent_for_five_weeks_is_forgotten_with_a_tombstone() -> None:
+    profiles = observed([request("ada"), request("bob", at=T0 + 20 * DAY)])
+    profiles.changed()
+    assert profiles.sweep(T0 + 36 * DAY) == 1
+    assert "ada" not in profiles
+    assert profiles.changed() == [("ada", None)]
+
+
+def test_an_account_with_a_verdict_in_force_is_kept() -> None:
+    profiles = observed([request("ada")])
+    profiles.table["rung"][0] = 1
+    assert profiles.sweep(T0 + 36 * DAY) == 0
+
+
+def test_of_too_many_those_silent_for_longest_go_first() -> None:
+    profiles = observed([request(f"account-{n}", at=T0 + n) for n in range(100)])
+    profiles.most = 64
+    assert profiles.sweep(T0 + DAY) == 40
+    assert len(profiles) == 60
+    assert "account-39" not in profiles
+    assert "account-40" in profiles
+
+
+def test_a_forgotten_account_that_returns_starts_anew_in_a_free_row() -> None:
+    profiles = observed([request("ada"), request("bob", at=T0 + 20 * DAY)])
+    profiles.sweep(T0 + 36 * DAY)
+    row = profiles.rows(["ada"])
+    assert profiles.height == 2
+    assert profiles.table["totals"][row, 0].tolist() == [0]
+    assert ("ada", None) not in profiles.changed()
+
+
+def test_a_tombstone_removes_what_was_stored_before_it() -> None:
+    stored = observed([request("ada"), request("bob")]).changed()
+    again = Profiles()
+    again.restore([*stored, ("ada", None)])
+    assert "ada" not in again
+    assert "bob" in again
