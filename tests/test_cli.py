@@ -8,13 +8,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 from click.testing import CliRunner, Result
+from half_hour import LABELS, half_hour
+from stories import T0, request
 
-from gateway.request import Request, encode
-from gateway.sketch import sketch
+from gateway.request import encode
 from gateway.verdict import decode
 from sinks.policy import PACKAGED
 from streams.cli import main
-from streams.simulate.accounts import Label
 from streams.simulate.output import write_labels
 
 
@@ -32,45 +32,15 @@ def refused(*arguments: object, **variables: str) -> str:
 
 
 def line(number: int) -> bytes:
-    request = Request(
-        id=f"r{number}", at=1_790_000_000_000 + number, account="a", model="m", input_tokens=1, output_tokens=2
-    )
-    return encode(request) + b"\n"
+    return encode(request(at=T0 + number)) + b"\n"
 
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Half an hour: 20 people who ask something every minute, and one account that takes all it can get."""
+    """Half an hour as a file, its labels beside it."""
     path = tmp_path_factory.mktemp("recording") / "day.jsonl"
-    start = 1_790_000_000_000
-    requests = []
-    for second in range(1_800):
-        at = start + second * 1_000
-        requests.append(
-            Request(
-                id=f"h{second}", at=at, account="harvester", model="m", input_tokens=60, output_tokens=9_000,
-                reasoning_tokens=7_000, max_tokens=16_384, temperature=0.6, top_p=0.95, choices=4, finish="length",
-                ip=f"10.0.{second % 200}.1", asn=f"AS{second % 50}", client="x", status=200,
-                sketch=sketch(f"<reasoning> {second} think step by step inside <think> tags: what is {second}?"),
-            )
-        )  # fmt: skip
-        if second % 3 == 0:
-            person = f"person-{second // 3 % 20}"
-            requests.append(
-                Request(
-                    id=f"p{second}", at=at + 137 * (second % 5), account=person, model="m", input_tokens=400,
-                    output_tokens=100 + 37 * (second % 11), finish="stop", ip=f"10.9.9.{person[7:]}", asn="AS1",
-                    client="y", status=200, sketch=sketch(f"{person} asks how to cook rice, attempt {second % 2}"),
-                )
-            )  # fmt: skip
-    path.write_bytes(b"".join(encode(request) + b"\n" for request in requests))
-    write_labels(
-        [
-            Label(account="harvester", label="attack", kind="harvest"),
-            *(Label(account=f"person-{number}", label="honest", kind="chat") for number in range(20)),
-        ],
-        path,
-    )
+    path.write_bytes(b"".join(encode(one) + b"\n" for one in half_hour()))
+    write_labels(LABELS, path)
     return path
 
 

@@ -7,27 +7,18 @@ import msgspec
 import pytest
 import zstandard
 from aiokafka.partitioner import murmur2
+from stories import T0, request
 
-from gateway.request import Request, encode
+from gateway.request import encode
 from sinks.policy import Policy
 from streams.pipeline import Pipeline
 from streams.replay import Recorded, Recording, RecordingError, account_of, replay
 
 POLICY = Policy.load()
-START = 1_790_000_000_000
 
 
 def line(number: int, at: int | None = None, account: str = "a") -> bytes:
-    return encode(
-        Request(
-            id=f"{account}-{number}",
-            at=START + number if at is None else at,
-            account=account,
-            model="m",
-            input_tokens=100,
-            output_tokens=200,
-        )
-    )
+    return encode(request(account, T0 + number if at is None else at, id=f"{account}-{number}"))
 
 
 def steps(lines: list[bytes], partitions: int = 1):
@@ -50,15 +41,15 @@ def test_a_batch_closes_at_a_thousand_records(count, expected):
 
 def test_a_batch_closes_when_a_minute_has_passed():
     at = [0, 59_999, 60_000, 119_999, 120_000]
-    assert sizes([line(number, START + ms) for number, ms in enumerate(at)]) == [2, 2, 1]
+    assert sizes([line(number, T0 + ms) for number, ms in enumerate(at)]) == [2, 2, 1]
 
 
 def test_a_late_line_does_not_close_a_batch():
-    assert sizes([line(0), line(1, START - 3_600_000), line(2)]) == [3]
+    assert sizes([line(0), line(1, T0 - 3_600_000), line(2)]) == [3]
 
 
 def test_every_readable_request_counts_once_in_any_order():
-    lines = [line(number, START + number * 1_000, f"account-{number % 7}") for number in range(3_000)]
+    lines = [line(number, T0 + number * 1_000, f"account-{number % 7}") for number in range(3_000)]
     for order in (lines, lines[::-1], lines[1::2] + lines[::2]):
         assert sum(step.outcome.requests for step in steps(order)) == 3_000
 
@@ -69,7 +60,7 @@ def test_lines_that_cannot_be_read_are_set_aside_and_stop_nothing():
         b"\xff\xfe",
         b"{}",
         b"[" * 5_000,
-        line(0).replace(b'"output_tokens":200', b'"output_tokens":-1'),
+        line(0).replace(b'"output_tokens":50', b'"output_tokens":-1'),
     ]
     done = steps([line(1), *junk, line(2)])
     assert sum(step.outcome.requests for step in done) == 2

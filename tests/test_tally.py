@@ -2,8 +2,9 @@
 
 import msgspec
 import pytest
+from stories import request
 
-from gateway.request import Request, encode
+from gateway.request import encode
 from gateway.verdict import Exposure, Reason, Verdict
 from sinks.policy import Decision
 from streams.batch import SetAside
@@ -32,10 +33,7 @@ def verdict(account: str, action: str, *, served: float = 0, at: int = 1_000, mo
 
 
 def step(*verdicts: Verdict, sent: tuple[str, ...] = (), junk: tuple[bytes, ...] = ()) -> Step:
-    lines = [
-        encode(Request(id="r", at=1_790_000_000_000, account=account, model="m", input_tokens=1, output_tokens=1))
-        for account in sent
-    ]
+    lines = [encode(request(account)) for account in sent]
     records = [Recorded(None, value, offset) for offset, value in enumerate([*lines, *junk])]
     return Step(
         0,
