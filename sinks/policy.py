@@ -170,9 +170,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
                 parameters = enforced.parameters | {"shadow": rung.action}
                 rulings.append(Ruling(enforced.action, "enforce", enforced.seconds, parameters))
                 continue
-            rulings.append(
-                Ruling(rung.action, "shadow" if shadow else "enforce", rung.seconds, rung.parameters)
-            )
+            rulings.append(Ruling(rung.action, "shadow" if shadow else "enforce", rung.seconds, rung.parameters))
             if rung.enabled and not shadow:
                 enforced = rung
         return tuple(rulings)

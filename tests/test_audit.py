@@ -70,9 +70,7 @@ def test_a_record_repeated_or_moved_is_found():
     assert verify([one, three, two]) == 1
 
 
-@pytest.mark.parametrize(
-    "junk", [b"", b"{}", b"not json", b'{"writer":1,"hash":"' + b"0" * 64 + b'"}', b"\xff\xfe"]
-)
+@pytest.mark.parametrize("junk", [b"", b"{}", b"not json", b'{"writer":1,"hash":"' + b"0" * 64 + b'"}', b"\xff\xfe"])
 def test_what_is_no_record_is_found(junk):
     assert verify([*chain(2), junk]) == 2
 

@@ -80,7 +80,7 @@ def test_the_live_view_shows_numbers_and_the_newest_verdict_first():
                 policy="p", model="m", reasons=(Reason(signal="volume", weight=2, text="too much [of it]"),),
             )
         )  # fmt: skip
-    with Screen(Console(file=canvas, force_terminal=True, width=140)) as screen:
+    with Screen(Console(file=canvas, force_terminal=True, color_system=None, width=140)) as screen:
         screen.numbers(scene)
     text = canvas.getvalue()
     for expected in ("under attack for 15 s", "1,234 so far, 66 waiting", "21 accounts", "too much [of it]"):
