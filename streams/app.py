@@ -17,6 +17,7 @@ from sinks.metrics import Metrics
 from sinks.policy import Policy, PolicyError
 
 from . import topics
+from .engine.changelog import Changelog
 from .engine.outbox import Outbox
 from .engine.transport import App, Chunk, Consumer
 from .engine.vitals import vitals
@@ -74,6 +75,7 @@ def create_app(settings: Settings, watch: Watch) -> App:
                 await app.crash(fault)
                 raise
 
+    watch.fail = app.crash
     watch.release = lambda tp: cast(Consumer, app.consumer).release(tp)
     return app
 
@@ -98,6 +100,7 @@ async def _work(settings: Settings, policy: Policy) -> int:
             settings,
             new_pipeline=lambda: Pipeline(policy),
             outbox=Outbox(producer.send, settings),
+            changelog=Changelog(producer, settings),
             metrics=metrics,
             clock=time.monotonic,
             now=lambda: time.time_ns() // 1_000_000,

@@ -26,6 +26,8 @@ class Topic(NamedTuple):
     partitions: int | None = None
     retention_ms: int | None = None
     max_bytes: int | None = None
+    settle_ms: int | None = None
+    """How long compaction leaves records alone."""
 
     def name(self, settings: Settings) -> str:
         """The name on the wire."""
@@ -38,7 +40,7 @@ class Topic(NamedTuple):
 
 REQUESTS: Final = Topic("requests", "delete")
 LINKS: Final = Topic("links", "delete", retention_ms=_DAY)
-PROFILES: Final = Topic("profiles", "compact")
+PROFILES: Final = Topic("profiles", "compact", settle_ms=_DAY // 24)
 ENFORCEMENT: Final = Topic("enforcement", "compact", 6)
 ALERTS: Final = Topic("alerts", "delete", 1, 30 * _DAY)
 AUDIT: Final = Topic("audit", "delete", 6, 400 * _DAY)
@@ -57,6 +59,8 @@ async def create(settings: Settings) -> list[str]:
             config: dict[str, str] = {"cleanup.policy": topic.policy}
             if topic.retention_ms is not None:
                 config["retention.ms"] = str(topic.retention_ms)
+            if topic.settle_ms is not None:
+                config["min.compaction.lag.ms"] = str(topic.settle_ms)
             if topic.max_bytes is not None:
                 config["max.message.bytes"] = str(topic.max_bytes)
             name = topic.name(settings)

@@ -15,6 +15,7 @@ from sinks.metrics import Metrics
 from sinks.policy import Policy
 from sinks.unreadable import Headers
 from streams.engine.acks import Acks
+from streams.engine.changelog import Rows, Stored
 from streams.engine.outbox import DeliveryError, Outbox
 from streams.engine.transport import Chunk
 from streams.engine.watch import Watch
@@ -45,6 +46,32 @@ class Wire:
                 future.set_result(None)
 
 
+class Shelf:
+    """A changelog that is a dictionary of partitions."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, list[tuple[str, bytes]]] = {}
+        self.reads = 0
+        self.writes: list[tuple[int, list[str]]] = []
+
+    async def write(self, partition: int, position: int, rows: Rows) -> int:
+        rows = [(account, row) for account, row in rows if row is not None]
+        self.writes.append((position, [account for account, _ in rows]))
+        self.rows.setdefault(partition, []).extend(rows)
+        return await self.end(partition)
+
+    async def read(self, partition: int) -> Stored:
+        self.reads += 1
+        return Stored(
+            self.rows.get(partition, []),
+            max((p for p, _ in self.writes), default=0),
+            await self.end(partition),
+        )
+
+    async def end(self, partition: int) -> int:
+        return len(self.rows.get(partition, []))
+
+
 class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -53,17 +80,26 @@ class Clock:
         return self.seconds
 
 
-def new_watch(settings: Settings) -> tuple[Watch, Wire]:
+def new_watch(settings: Settings, shelf: Shelf | None = None) -> tuple[Watch, Wire]:
     wire = Wire()
     watch = Watch(
         settings,
         new_pipeline=lambda: Pipeline(POLICY),
         outbox=Outbox(wire.send, settings),
+        changelog=shelf or Shelf(),
         metrics=Metrics(CollectorRegistry()),
         clock=Clock(),
         now=lambda: T0,
     )
     return watch, wire
+
+
+async def given(watch: Watch) -> None:
+    """Give the watch a partition and wait until it is restored."""
+    released = asyncio.Event()
+    watch.release = lambda _: released.set()
+    watch.assigned({ZERO})
+    await asyncio.wait_for(released.wait(), 5)
 
 
 def chunk(acks: Acks, values: list[bytes], first: int) -> Chunk:
@@ -77,7 +113,7 @@ REQUESTS = [encode(request("ada", T0 + n, id=str(n))) for n in range(100)]
 
 async def test_nothing_is_acked_before_its_verdicts_are_delivered() -> None:
     watch, wire = new_watch(Settings())
-    watch.assigned({ZERO})
+    await given(watch)
     acks = Acks()
     await watch.take(chunk(acks, REQUESTS, 0))
     assert wire.topics == ["stillwatch.enforcement", "stillwatch.audit"]
@@ -93,7 +129,7 @@ async def test_nothing_is_acked_before_its_verdicts_are_delivered() -> None:
 
 async def test_a_failed_delivery_is_not_acked() -> None:
     watch, wire = new_watch(Settings())
-    watch.assigned({ZERO})
+    await given(watch)
     acks = Acks()
     await watch.take(chunk(acks, REQUESTS, 0))
     wire.futures[0].set_exception(KafkaTimeoutError())
@@ -107,8 +143,8 @@ async def test_a_failed_delivery_is_not_acked() -> None:
 
 async def test_a_chunk_of_a_partition_that_moved_on_is_left_to_its_next_owner() -> None:
     watch, wire = new_watch(Settings())
-    watch.assigned({ZERO})
-    watch.revoked()
+    await given(watch)
+    watch.revoked({ZERO})
     acks = Acks()
 
     await watch.take(chunk(acks, REQUESTS, 0))
@@ -119,7 +155,7 @@ async def test_a_chunk_of_a_partition_that_moved_on_is_left_to_its_next_owner() 
 
 async def test_checkpoints_come_by_count_and_by_time() -> None:
     watch, _ = new_watch(Settings(checkpoint_rows=10, checkpoint_seconds=5))
-    watch.assigned({ZERO})
+    await given(watch)
     acks = Acks()
 
     await watch.take(chunk(acks, REQUESTS[:9], 0))
@@ -133,3 +169,89 @@ async def test_checkpoints_come_by_count_and_by_time() -> None:
     watch._clock.seconds = 5.0  # type: ignore[attr-defined]
     await watch.tick()
     assert acks.committable() == 11
+
+
+async def test_a_checkpoint_stores_what_changed_after_what_it_led_to_was_said() -> None:
+    shelf = Shelf()
+    watch, wire = new_watch(Settings(), shelf)
+    await given(watch)
+    acks = Acks()
+    await watch.take(chunk(acks, REQUESTS, 0))
+
+    draining = asyncio.create_task(watch.drain())
+    await asyncio.sleep(0)
+    assert shelf.writes == []
+    wire.take_all()
+    await draining
+    await watch.drain()
+
+    assert shelf.writes == [(100, ["ada"])]
+
+
+async def test_after_a_crash_what_was_stored_is_not_counted_again() -> None:
+    shelf = Shelf()
+    before, wire = new_watch(Settings(), shelf)
+    await given(before)
+    await before.take(chunk(Acks(), REQUESTS[:60], 0))
+    await before.drain()
+    await before.take(chunk(Acks(), REQUESTS[60:80], 60))  # never checkpointed: lost with the worker
+
+    after, wire = new_watch(Settings(), shelf)
+    await given(after)
+    # Nothing was committed, so all is read again: 60 are held already, the others count now.
+    await after.take(chunk(Acks(), REQUESTS[:99], 0))
+    assert after._metrics.requests._value.get() == 39
+    assert wire.topics == []
+    await after.take(chunk(Acks(), REQUESTS[99:], 99))
+
+    assert wire.topics == ["stillwatch.enforcement", "stillwatch.audit"]
+
+
+async def test_a_partition_that_comes_back_untouched_is_not_read_again() -> None:
+    shelf = Shelf()
+    watch, _ = new_watch(Settings(), shelf)
+    await given(watch)
+    await watch.take(chunk(Acks(), REQUESTS[:60], 0))
+    await watch.drain()
+
+    watch.revoked({ZERO})
+    await given(watch)
+    assert (shelf.reads, watch.partitions[0].pipeline.accounts) == (1, 1)
+
+    watch.revoked({ZERO})
+    await shelf.write(0, 80, shelf.rows[0])  # another worker had it in between
+    await given(watch)
+    assert shelf.reads == 2
+
+    watch.revoked(set())  # its last commit failed, so its records come again
+    await given(watch)
+    assert shelf.reads == 3
+
+
+async def test_a_worker_is_ready_when_all_its_partitions_are_restored() -> None:
+    watch, _ = new_watch(Settings())
+    assert not watch.ready
+
+    watch.assigned({ZERO})
+    assert not watch.ready
+    await given(watch)
+    assert watch.ready
+
+
+async def test_profiles_of_another_layout_stop_the_worker() -> None:
+    shelf = Shelf()
+    shelf.rows[0] = [("ada", b"some older layout")]
+    watch, _ = new_watch(Settings(), shelf)
+    faults: list[BaseException] = []
+    stopped = asyncio.Event()
+
+    async def fail(fault: BaseException) -> None:
+        faults.append(fault)
+        stopped.set()
+
+    watch.fail = fail
+    watch.assigned({ZERO})
+    await asyncio.wait_for(stopped.wait(), 5)
+
+    assert "stored profile of account 'ada'" in str(faults)
+    assert not watch.ready

@@ -56,8 +56,11 @@ class Batching(Protocol):
     def committed(self) -> None:
         """Called after each commit."""
 
-    def revoked(self) -> None:
-        """Called after `drain`, or its deadline: what is still undone belongs to the next owner."""
+    def revoked(self, committed: set[TP]) -> None:
+        """Called after `drain`, or its deadline: what is still undone belongs to the next owner.
+
+        `committed` are the partitions of which all that was done is committed.
+        """
 
 
 class App(faust.App):
@@ -189,9 +192,10 @@ class Consumer(stock.Consumer):
         self.app.flow_control.clear()
         async with self._fatal():
             await self.wait_empty()
+            committed = {tp for tp, acks in self.acks.items() if acks.committable() is None}
             self.acks.clear()
             self._withheld.clear()
-            self.app.batching.revoked()
+            self.app.batching.revoked(committed)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:

@@ -1,13 +1,14 @@
 """Watch: what a worker does with the partitions it was given.
 
-A partition is a pipeline and what it has said. Its micro-batches are processed at once, in order; from time to time
-a checkpoint waits until all that was said is delivered, and only then are its micro-batches acked. So an offset is
-never committed before its consequences are safe.
+A partition is a pipeline and what it has said. Its micro-batches are processed at once, in order. From time to
+time a checkpoint waits until all that was said is delivered, stores the profiles that changed, waits again, and only
+then acks the micro-batches. So an offset is never committed before its consequences are safe, and a profile is
+never stored before what it led to was said: whoever restores it needs to repeat nothing.
 """
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +22,7 @@ from streams.settings import Settings
 from streams.topics import REQUESTS
 
 from .acks import Span
+from .changelog import Log
 from .outbox import Outbox, delivered
 from .transport import Chunk
 
@@ -37,6 +39,11 @@ class Partition:
     chain: Chain
     checkpointed_at: float
     """On the watch's clock."""
+    restored: bool = False
+    position: int = 0
+    """The offset after the last request its pipeline has seen."""
+    end: int = 0
+    """The changelog's end after our last write: while it stands there, nobody else has changed the profiles."""
     spans: list[Span] = field(default_factory=list)
     """Micro-batches processed since the last checkpoint."""
     under_way: list[Future[object]] = field(default_factory=list)
@@ -46,6 +53,11 @@ class Partition:
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a micro-batch is processed and its messages are queued: a checkpoint sees all of it or nothing."""
     checkpointing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def settled(self) -> bool:
+        """True when all it did is safe."""
+        return self.restored and not (self.spans or self.under_way or self.checkpointing.locked())
 
 
 class Watch:
@@ -61,6 +73,7 @@ class Watch:
         *,
         new_pipeline: Callable[[], Pipeline],
         outbox: Outbox,
+        changelog: Log,
         metrics: Metrics,
         clock: Callable[[], float],
         now: Callable[[], int],
@@ -70,10 +83,15 @@ class Watch:
         self.drain_seconds = settings.drain_seconds
         self.release: Callable[[TP], None] = lambda _: None
         """Lets a partition be fetched from; set by whoever owns the consumer."""
+        self.fail: Callable[[BaseException], Awaitable[None]]
+        """Stops the worker; set by whoever runs it."""
         self.partitions: dict[int, Partition] = {}
         self._settings = settings
         self._new_pipeline = new_pipeline
         self._outbox = outbox
+        self._changelog = changelog
+        self._kept: dict[int, Partition] = {}
+        self._restoring: asyncio.Task[None] | None = None
         self._metrics = metrics
         self._clock = clock
         self._now = now
@@ -82,8 +100,8 @@ class Watch:
 
     @property
     def ready(self) -> bool:
-        """True when there are partitions and all of them may be fetched from."""
-        return bool(self.partitions)
+        """True when there are partitions and all of them are restored."""
+        return bool(self.partitions) and all(partition.restored for partition in self.partitions.values())
 
     @property
     def alive(self) -> bool:
@@ -92,15 +110,42 @@ class Watch:
         return self._clock() - self._committed_at < longest
 
     def assigned(self, partitions: set[TP]) -> None:
-        """Take partitions on."""
-        for tp in sorted(partitions):
+        """Take partitions on: each is released when its profiles are restored."""
+        for tp in partitions:
             writer = f"{self._settings.group}/{tp.partition}/{self._run}"
-            self.partitions[tp.partition] = Partition(tp.partition, self._new_pipeline(), Chain(writer), self._clock())
-            self.release(tp)
+            self.partitions[tp.partition] = self._kept.get(tp.partition) or Partition(
+                tp.partition, self._new_pipeline(), Chain(writer), self._clock()
+            )
+            self.partitions[tp.partition].restored = False
+        self._kept.clear()
+        self._restoring = asyncio.create_task(self._restore(sorted(partitions)))
 
-    def revoked(self) -> None:
-        """Let all partitions go."""
-        self.partitions.clear()
+    async def _restore(self, partitions: list[TP]) -> None:
+        try:
+            for tp in partitions:
+                await self._restore_one(self.partitions[tp.partition])
+                self.release(tp)
+        except Exception as fault:
+            await self.fail(fault)
+            raise
+
+    async def _restore_one(self, partition: Partition) -> None:
+        # What a rebalance gives back to us is still here. It is as good as stored if nobody has stored since.
+        if not partition.end or partition.end != await self._changelog.end(partition.number):
+            stored = await self._changelog.read(partition.number)
+            partition.pipeline = self._new_pipeline()
+            partition.pipeline.restore(stored.rows)
+            partition.position, partition.end = stored.position, stored.end
+        partition.checkpointed_at = self._clock()
+        partition.restored = True
+
+    def revoked(self, committed: set[TP]) -> None:
+        """Let all partitions go, but keep those whose work is safe and committed, in case they come back."""
+        if self._restoring is not None:
+            self._restoring.cancel()
+        numbers = {tp.partition for tp in committed}
+        self._kept = {number: found for number, found in self.partitions.items() if number in numbers and found.settled}
+        self.partitions = {}
 
     def committed(self) -> None:
         """Note that there is progress."""
@@ -118,6 +163,7 @@ class Watch:
                 partition.under_way += await self._outbox.set_aside(outcome.unreadable, partition.number)
             partition.spans.append(chunk.span)
             partition.requests += outcome.requests
+            partition.position = max(partition.position, chunk.span.last + 1)
         self._metrics.batch_size.observe(len(chunk.records))
         self._metrics.requests.inc(outcome.requests)
         for aside in outcome.unreadable:
@@ -133,19 +179,22 @@ class Watch:
             async with partition.busy:
                 spans, partition.spans = partition.spans, []
                 under_way, partition.under_way = partition.under_way, []
-                partition.requests = 0
+                rows = partition.pipeline.snapshot_dirty()
+                position, partition.requests = partition.position, 0
                 partition.checkpointed_at = self._clock()
             await delivered(under_way)
+            if rows:
+                partition.end = await self._changelog.write(partition.number, position, rows)
             for span in spans:
                 span.done = True
 
     async def drain(self) -> None:
         """Checkpoint everything."""
-        await asyncio.gather(*map(self.checkpoint, list(self.partitions.values())))
+        await asyncio.gather(*map(self.checkpoint, self._restored()))
 
     async def tick(self) -> None:
         """Do what is due: ends of verdicts, checkpoints, gauges. Raises DeliveryError."""
-        for partition in list(self.partitions.values()):
+        for partition in self._restored():
             async with partition.busy:
                 await self._announce(partition, partition.pipeline.expire(self._now()))
             if self._clock() - partition.checkpointed_at >= self._settings.checkpoint_seconds:
@@ -154,6 +203,9 @@ class Watch:
             self.committed()
         self._metrics.profiles.set(sum(partition.pipeline.accounts for partition in self.partitions.values()))
         self._metrics.commit_age.set(self._clock() - self._committed_at)
+
+    def _restored(self) -> list[Partition]:
+        return [partition for partition in self.partitions.values() if partition.restored]
 
     async def _announce(self, partition: Partition, decisions: list[Decision]) -> None:
         if decisions:
