@@ -12,7 +12,7 @@ import numpy as np
 from models.detector import BoolVector, Detector, FloatMatrix, FloatVector, IntVector, Places
 from models.detectors import build
 from models.ecod import Ecod
-from models.reference import Reference
+from models.reference import THINNED, Reference
 from models.snapshot import Array, Number, Setting, State
 
 REFUSED_BELOW: Final = 0.01
@@ -95,6 +95,7 @@ class Ensemble(Detector):
         self._lifts = 0
         self._refused = 0
         self._refused_share = 0.0
+        self._thinned = 0
         self._window = 0
         self._given = np.zeros(_SLOTS, dtype=np.int64)
 
@@ -155,17 +156,17 @@ class Ensemble(Detector):
         counted = ~np.isnan(X).all(axis=1)
         if groups is not None:
             counted &= self._within_lessons(groups)
-        if self._lifted:
-            extreme = np.zeros(len(X), dtype=np.bool_)
-        taught = counted & ~extreme
-        self._refused += int(np.count_nonzero(extreme))
+        refused = np.zeros(len(X), dtype=np.bool_) if self._lifted else counted & extreme
+        self._refused += int(np.count_nonzero(refused))
+        taught = counted & ~refused
+        entering = np.flatnonzero(taught | self._one_in_so_many(refused))
         answered = any(reference.ready for reference in self._references)
         for member, reference, place, score in zip(self._members, self._references, places, scores, strict=True):
             if member.ready:
-                reference.add(score[counted], extreme[counted], every=self._lifted)
+                reference.add(score[entering], refused[entering], every=self._lifted)
             member.learn_at(place.keep(taught))
         if answered:
-            self._answers.add(statistic[counted], extreme[counted], every=self._lifted)
+            self._answers.add(statistic[entering], refused[entering], every=self._lifted)
         return Observation(1.0 - rank, tail, taught)
 
     def contributions(self, X: FloatMatrix) -> FloatMatrix:
@@ -210,6 +211,14 @@ class Ensemble(Detector):
             self._lifted = True
             self._lifts += 1
 
+    def _one_in_so_many(self, refused: BoolVector) -> BoolVector:
+        """Every `THINNED`-th of the refused rows, counted over all batches."""
+        if not refused.any():
+            return refused
+        number = np.cumsum(refused) + self._thinned
+        self._thinned = int(number[-1]) % THINNED
+        return np.asarray(refused & (number % THINNED == 0))
+
     def _within_lessons(self, groups: IntVector) -> BoolVector:
         """Which rows are among the first `lessons` of their account in the current teaching window."""
         within = np.ones(len(groups), dtype=np.bool_)
@@ -245,6 +254,7 @@ class Ensemble(Detector):
             "lifts": self._lifts,
             "refused": self._refused,
             "refused_share": self._refused_share,
+            "thinned": self._thinned,
             "window": self._window,
         }
         arrays: dict[str, Array] = {"given": self._given}
@@ -259,6 +269,7 @@ class Ensemble(Detector):
         self._lifts = int(state.numbers["lifts"])
         self._refused = int(state.numbers["refused"])
         self._refused_share = float(state.numbers["refused_share"])
+        self._thinned = int(state.numbers["thinned"])
         self._window = int(state.numbers["window"])
         self._given = state.arrays["given"].astype(np.int64)
         for name, part in self._parts():

@@ -116,10 +116,9 @@ class HalfSpaceTrees(Member):
         total = masses[0].astype(np.float64)
         light = masses[0] < _STOP_SHARE * self.window_size
         for depth in range(1, self.height + 1):
-            total = total.repeat(2)
-            light = light.repeat(2)
-            total += np.where(light, 0, masses[depth] << depth)
-            light |= masses[depth] < _STOP_SHARE * self.window_size
+            mass = masses[depth].reshape(-1, 2)
+            total = (total[:, None] + (mass << depth) * ~light[:, None]).ravel()
+            light = (light[:, None] | (mass < _STOP_SHARE * self.window_size)).ravel()
         return total
 
     def _descend(self, X: FloatMatrix, masses: list[IntVector] | None) -> IntMatrix:

@@ -15,10 +15,10 @@ FEWEST: Final = 256
 """Scores a reference must hold before it is asked: with fewer, its smallest rank is above 0.4 %."""
 
 THINNED: Final = 8
-"""Of the scores that are called thinned one in so many is kept, and stands for all of them."""
+"""Of scores that look extreme one in so many is kept, and stands for all of them."""
 
 _FIRST_FOLD: Final = 64
-"""Scores that wait at the start before they are sorted in; later an eighth of what is held waits."""
+"""Scores that wait at the start before they are sorted in; later a quarter of what is held waits."""
 
 
 class Reference:
@@ -39,12 +39,11 @@ class Reference:
         self.slowest = slowest
         self._kept = 0
         self._skip = 0
-        self._skip_thinned = 0
         self._ring = np.zeros(size)
         self._thinned = np.zeros(size, dtype=np.uint8)
         self._waits = 0
-        self._waiting = np.zeros(size // 8)
-        self._waiting_thinned = np.zeros(size // 8, dtype=np.uint8)
+        self._waiting = np.zeros(size // 4)
+        self._waiting_thinned = np.zeros(size // 4, dtype=np.uint8)
         self._sort()
 
     @property
@@ -76,26 +75,21 @@ class Reference:
         tail = _share(below + more * _below(self._sorted_thinned, scores), stands_for)
         return _share(below, len(self._sorted)), tail
 
-    def add(self, scores: FloatVector, thin: BoolVector, every: bool = False) -> None:
+    def add(self, scores: FloatVector, thinned: BoolVector, every: bool = False) -> None:
         """Keeps scores, in their order: one in so many, or `every` one when it must follow quickly.
 
-        Where `thin` is true only one in `THINNED` of these is kept.
+        Where `thinned` is true the score is one of `THINNED`, and the caller left out the others.
         """
-        if thin.any():
-            number = np.cumsum(thin) + self._skip_thinned
-            chosen = ~thin | (number % THINNED == 0)
-            self._skip_thinned = int(number[-1]) % THINNED
-            scores, thin = scores[chosen], thin[chosen]
         start = 0 if every else self._skip
         while True:
             stride = 1 if every else min(self.slowest, 1 + self._kept // self.size)
-            patience = min(max(_FIRST_FOLD, self.count // 8), len(self._waiting))
+            patience = min(max(_FIRST_FOLD, self.count // 4), len(self._waiting))
             piece = slice(start, start + stride * (patience - self._waits), stride)
             waits = self._waits + len(scores[piece])
             if waits == self._waits:
                 break
             self._waiting[self._waits : waits] = scores[piece]
-            self._waiting_thinned[self._waits : waits] = thin[piece]
+            self._waiting_thinned[self._waits : waits] = thinned[piece]
             start += stride * (waits - self._waits)
             self._waits = waits
             if waits == patience:
@@ -119,12 +113,7 @@ class Reference:
     def state(self) -> State:
         """All that adding changed."""
         return State(
-            {
-                "kept": self._kept,
-                "skip": self._skip,
-                "skip_thinned": self._skip_thinned,
-                "waits": self._waits,
-            },
+            {"kept": self._kept, "skip": self._skip, "waits": self._waits},
             {
                 "ring": self._ring,
                 "thinned": self._thinned,
@@ -137,7 +126,6 @@ class Reference:
         """Continues from a state with the names and shapes of `state()`."""
         self._kept = int(state.numbers["kept"])
         self._skip = int(state.numbers["skip"])
-        self._skip_thinned = int(state.numbers["skip_thinned"])
         self._waits = int(state.numbers["waits"])
         self._ring = state.arrays["ring"].astype(np.float64)
         self._thinned = state.arrays["thinned"].astype(np.uint8)
