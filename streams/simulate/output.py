@@ -73,5 +73,5 @@ def _opened(out: Path, stack: ExitStack) -> IO[bytes]:
         stack.callback(zipped.close)
         return cast(IO[bytes], zipped)
     if out.name.endswith(".zst"):
-        return stack.enter_context(zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False))
+        return stack.enter_context(zstandard.ZstdCompressor(level=1).stream_writer(file, closefd=False))
     return file

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -54,21 +55,21 @@ class Stream:
         heapq.heapify(waiting)
         while waiting:
             until = max(waiting[0][0], self.start_at) + step_ms
-            taken: list[Rows] = []
-            owners: list[int] = []
+            taken: list[tuple[int, Rows]] = []
             while waiting and waiting[0][0] < until:
                 _, number = heapq.heappop(waiting)
                 rows = ready[number]
                 cut = int(np.searchsorted(rows["at"], until))
-                taken.append(rows[:cut])
-                owners.append(number)
+                taken.append((number, rows[:cut]))
                 rest = rows[cut:] if cut < len(rows) else self.accounts[number].chunk()
                 ready[number] = rest
                 if len(rest):
                     heapq.heappush(waiting, (int(rest["at"][0]), number))
-            rows = np.concatenate(taken)
-            owner = np.repeat(owners, [len(part) for part in taken])
-            order = np.lexsort((rows["number"], owner, rows["at"]))
+            # What comes at one instant is ordered by account, whatever the steps are.
+            taken.sort(key=itemgetter(0))
+            rows = np.concatenate([part for _, part in taken])
+            owner = np.repeat([number for number, _ in taken], [len(part) for _, part in taken])
+            order = np.argsort(rows["at"], kind="stable")
             # A burst can put many times the expected requests into one step.
             for first in range(0, len(order), SLICE):
                 piece = order[first : first + SLICE]
