@@ -144,7 +144,7 @@ def newness(f: Features) -> Terms:
 
     Misleads: every large customer was new once, and launches are real; so it needs the volume as well.
     """
-    rate = np.maximum(log_ramp(f["requests_day"], 150, 2_500), log_ramp(f["requests_hour"], 60, 1_000))
+    rate = np.maximum(log_ramp(f["requests_day"], 150, 1_500), log_ramp(f["requests_hour"], 60, 600))
     return {"age_days": 1.6 * rate * ramp(f["age_days"], 30.0, 3.0)}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gateway.verdict import Exposure, Reason, Verdict
 from models import score as scoring
-from models.detector import BoolVector, FloatVector, IntVector
+from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
 from models.ensemble import Ensemble
 from models.signals import WORDS, TermIndices, evidence
 from sinks.policy import Decision, Policy
@@ -25,6 +25,9 @@ from .windows import Groups
 REASONS_SHOWN: Final = 5
 REASON_FROM: Final = 0.25
 """Evidence below this is noise to the person who reads the verdict."""
+
+LESSON_MS: Final = 900_000
+"""Event time between two lessons of one account: whoever sends most must not be what is normal."""
 
 _WORDS: Final = tuple(WORDS)
 
@@ -88,11 +91,13 @@ class Pipeline:
         block = self.profiles.table[groups.rows]
         observe(block, batch, self._cost(batch), groups)
         event_at = int(block["at"].max())
-        self.event_at = max(self.event_at, event_at)
+        # The median, so that a few wrong clocks do not end everybody's verdicts.
+        self.event_at = max(self.event_at, int(np.median(batch.at)))
         found = features(block)
-        tail = self._detector.observe_many(matrix(found), groups.rows).tail
-        largest = self._score(block, found, tail)
+        view = matrix(found)
+        largest = self._score(block, found, self._detector.tail_many(view))
         decisions = self._decide(groups.rows, block, found, largest)
+        self._learn(groups.rows, block, view)
         self.profiles.put(groups.rows, block)
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
@@ -144,6 +149,13 @@ class Pipeline:
         block["scored_at"] = block["at"]
         block["score"] = scoring.score(held)
         return seen.terms
+
+    def _learn(self, rows: IntVector, block: Block, view: FloatMatrix) -> None:
+        """Let accounts teach the detectors, each once in a while: the crowd is made of accounts, not of requests."""
+        due = np.flatnonzero(block["at"] - block["taught_at"] >= LESSON_MS)
+        if len(due):
+            block["taught_at"][due] = block["at"][due]
+            self._detector.learn_many(view[due], rows[due])
 
     def _decide(self, rows: IntVector, block: Block, found: Features, largest: TermIndices) -> list[Decision]:
         policy, at, was = self.policy, block["at"], block["rung"]

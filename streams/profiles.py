@@ -50,6 +50,7 @@ PROFILE: Final = np.dtype(
         ("seq", np.int64),  # how many verdicts this account has had
         ("until", np.int64),  # when its rung ends, ms; 0 on no rung
         ("scored_at", np.int64),  # when `evidence` was weighed, ms
+        ("taught_at", np.int64),  # when the detectors last learned from it, ms
         ("opened_at", np.float64),  # when the account was opened, ms; NaN while unknown
         ("volumes", np.float64, (len(SPANS_SECONDS), len(VOLUMES))),
         ("traits", np.float64, (len(TRAIT_SPANS_SECONDS), len(TRAITS))),
