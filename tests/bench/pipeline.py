@@ -42,9 +42,14 @@ class Stage(msgspec.Struct, frozen=True):
     us: float
 
 
-def records_of(traffic: Traffic) -> list[Recorded]:
+def records_of(traffic: Traffic, first_offset: int = 0) -> list[Recorded]:
     """The traffic as one partition's raw records."""
-    return [Recorded(None, encode(one), offset, one.at) for offset, one in enumerate(traffic)]
+    return [Recorded(None, encode(one), offset, one.at) for offset, one in enumerate(traffic, first_offset)]
+
+
+def cut(records: Sequence[Recorded], chunk: int) -> list[Sequence[Recorded]]:
+    """Micro-batches of `chunk` records."""
+    return [records[start : start + chunk] for start in range(0, len(records), chunk)]
 
 
 def stages(warm: Sequence[Recorded], measured: Sequence[Recorded], chunk: int) -> list[Stage]:
@@ -53,7 +58,7 @@ def stages(warm: Sequence[Recorded], measured: Sequence[Recorded], chunk: int) -
     The last two stages returned are the whole and the bare decode of the same bytes.
     """
     pipeline = Pipeline(Policy.load())
-    for batch in _cut(warm, chunk):
+    for batch in cut(warm, chunk):
         pipeline.process(batch)
     stopwatch = Stopwatch()
     whole, bare = stopwatch.timed(pipeline.process, "the rest"), 0.0
@@ -73,7 +78,7 @@ def stages(warm: Sequence[Recorded], measured: Sequence[Recorded], chunk: int) -
             ("typical", pipeline.typical, "learn"),
         ):
             stopwatch.watch(of_pipeline, name, stage)
-        for batch in _cut(measured, chunk):
+        for batch in cut(measured, chunk):
             whole(batch)
             started = time.process_time()
             _decoded = [decoder.decode(record.value or b"") for record in batch]
@@ -84,10 +89,6 @@ def stages(warm: Sequence[Recorded], measured: Sequence[Recorded], chunk: int) -
     each = 1e6 / len(measured)
     found = [Stage(name, stopwatch.seconds[name] * each) for name in STAGES]
     return [*found, Stage("whole", sum(part.us for part in found)), Stage("bare decode", bare * each)]
-
-
-def _cut(records: Sequence[Recorded], chunk: int) -> list[Sequence[Recorded]]:
-    return [records[start : start + chunk] for start in range(0, len(records), chunk)]
 
 
 def table(found: Sequence[Stage]) -> Table:

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from gateway.request import Request
-from streams.simulate import grammar
 from streams.simulate.attacks import SCENARIOS
 from streams.simulate.honest import CLIENTS, MODELS, REASONS
 from streams.simulate.prompts import Prompts
@@ -15,6 +14,8 @@ from streams.simulate.prompts import Prompts
 DAY_MS: Final = 86_400_000
 
 ACCOUNTS: Final = 100_000
+
+GAP_MS: Final = DAY_MS // 2_000_000
 
 HARVEST_REQUESTS: Final = 800
 """Requests of one attacker: about what published campaigns send a day and account."""
@@ -26,7 +27,7 @@ _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: spreads
 
 @dataclass(frozen=True)
 class Traffic:
-    """A day of requests that ends at `end_at` (ms UTC), however many they are.
+    """So many requests, the last one at `end_at` (ms UTC), at a pace of 2,000,000 a day.
 
     Honest accounts are drawn from a Zipf law with exponent 1: the largest of 100,000 sends one request in twelve.
     `attack_share` of all requests comes from accounts that harvest reasoning, so that there is something to announce.
@@ -41,7 +42,7 @@ class Traffic:
     def __iter__(self) -> Iterator[Request]:
         dice = np.random.default_rng(self.seed)
         prompts = Prompts(self.seed)
-        asked = prompts.pool("bench", _PROMPTS, lambda d: grammar.passage(grammar.SUBJECTS[int(d.integers(12))], d))
+        asked = prompts.pool("bench", _PROMPTS, SCENARIOS["harvest"].text)
         harvested = prompts.pool("bench harvest", _PROMPTS, SCENARIOS["reasoning"].text)
         systems = [prompts.system(f"You are the assistant of shop {n}.") if n % 4 else None for n in range(256)]
         weights = 1.0 / np.arange(1, self.accounts + 1)
@@ -61,7 +62,7 @@ class Traffic:
                 dice.integers(0, 50, size).astype(np.uint64),
                 [None if a else systems[n] for a, n in zip(attack.tolist(), (account % 256).tolist(), strict=True)],
             )
-            at = self.end_at - DAY_MS + number * DAY_MS // self.records
+            at = self.end_at - (self.records - 1 - number) * GAP_MS
             written = np.where(attack, dice.lognormal(7.5, 0.5, size), dice.lognormal(5.5, 0.9, size)).astype(np.int64)
             columns = zip(
                 number.tolist(), at.tolist(), account.tolist(), attack.tolist(), sketches, written.tolist(),
@@ -85,13 +86,14 @@ class Traffic:
                     turns=1 if attack_ else 1 + die,
                     reasoning_tokens=output * 8 // 10 if attack_ else None,
                     max_tokens=limit,
+                    top_logprobs=5 if attack_ else None,
                     temperature=0.6,
                     status=200,
                     finish="length" if output == limit else "stop",
                     ip=f"10.{hashed % 200}.{die}.{n % 250}"
                     if attack_
                     else f"10.{hashed % 200}.{account_ % 250}.{die // 3}",
-                    asn=64_512 + int(hashed % 200),
+                    asn=64_512 + (n if attack_ else hashed) % 200,
                     client=CLIENTS[account_ % len(CLIENTS)],
                     sketch=sketch,
                 )
