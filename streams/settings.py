@@ -84,9 +84,7 @@ class Settings:
     security: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = _setting(
         "PLAINTEXT", "How to talk to the brokers."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = _setting(
-        "SCRAM-SHA-512", "SASL mechanism."
-    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = _setting("SCRAM-SHA-512", "SASL mechanism.")
     sasl_user: str | None = _setting(None, "User to log in as.")
     sasl_password: str | None = _setting(None, "Its password.", secret=True)
     sasl_password_file: Path | None = _setting(None, "File with the password, in place of the variable.")
@@ -105,9 +103,7 @@ class Settings:
     )
     session_seconds: float = _setting(45.0, "Silence after which others take a worker's partitions.", least=1)
     rebalance_seconds: float = _setting(60.0, "Time a rebalance waits for a worker.", least=1)
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = _setting(
-        "lz4", "Compression of our messages."
-    )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = _setting("lz4", "Compression of our messages.")
     idempotence: bool = _setting(True, "Idempotent producing; the embedded broker has none.")
 
     def __post_init__(self) -> None:
@@ -125,9 +121,7 @@ class Settings:
             name = variable.removeprefix(PREFIX).lower()
             if name not in types or variable != PREFIX + name.upper():
                 near = difflib.get_close_matches(variable, [_variable(known) for known in types], n=1)
-                raise SettingsError(
-                    f"unknown setting {variable}" + (f"; did you mean {near[0]}?" if near else "")
-                )
+                raise SettingsError(f"unknown setting {variable}" + (f"; did you mean {near[0]}?" if near else ""))
             if environment[variable]:
                 values[name] = _convert(variable, environment[variable], types[name])
         return cls(**values)  # type: ignore[arg-type]  # checked against the fields' types just above

@@ -29,6 +29,9 @@ from .transport import Chunk
 TICK_SECONDS: Final = 0.5
 """How often a worker looks whether a checkpoint or the end of a verdict is due."""
 
+RESTORE_ROWS: Final = 20_000
+"""How many profiles are restored in one piece."""
+
 
 @dataclass(slots=True, eq=False)
 class Partition:
@@ -134,7 +137,9 @@ class Watch:
         if not partition.end or partition.end != await self._changelog.end(partition.number):
             stored = await self._changelog.read(partition.number)
             partition.pipeline = self._new_pipeline()
-            partition.pipeline.restore(stored.rows)
+            for start in range(0, len(stored.rows), RESTORE_ROWS):
+                partition.pipeline.restore(stored.rows[start : start + RESTORE_ROWS])
+                await asyncio.sleep(0)  # probes and heartbeats go on
             partition.position, partition.end = stored.position, stored.end
         partition.checkpointed_at = self._clock()
         partition.restored = True
