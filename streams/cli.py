@@ -329,7 +329,7 @@ def _send(stream: "Stream", rate: float) -> None:
 @main.command()
 @click.option("--seconds", type=click.FloatRange(20, 3_600), default=120, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another stream.")
-@click.option("--rate", type=click.FloatRange(10, 20_000), default=400, show_default=True, help="Requests a second.")
+@click.option("--rate", type=click.FloatRange(10, 20_000), default=800, show_default=True, help="Requests a second.")
 @click.option("--headless", is_flag=True, help="Lines in place of the live view, for scripts.")
 def demo(seconds: float, seed: int, rate: float, headless: bool) -> None:
     """Watch an attack being caught: a broker, a worker and simulated traffic on this machine.

@@ -131,10 +131,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     ),
     "reasoning": Scenario(
         family="chain-of-thought extraction",
-        accounts=8,
+        accounts=4,
         begins=0.50,
-        daily=4_000,
-        workers=16,
+        daily=12_000,
+        workers=48,
         questions=1_500,
         text=_reasoned,
         repeats=4,

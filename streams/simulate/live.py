@@ -47,7 +47,7 @@ def compressed(stream: Stream, seconds: float) -> Iterator[Due]:
 
 
 def live(
-    seed: int, *, seconds: float, rate: float, attack_after: float, now: int, scenarios: Iterable[str] = ("harvest",)
+    seed: int, *, seconds: float, rate: float, attack_after: float, now: int, scenarios: Iterable[str] = ("reasoning",)
 ) -> Stream:
     """A day that ends at `now` (ms UTC), to be sent within `seconds` by `compressed`.
 
