@@ -72,10 +72,11 @@ def stages(warm: Sequence[Recorded], measured: Sequence[Recorded], chunk: int) -
             ("profiles", pipeline.profiles, "rows"),
             ("profiles", pipeline.profiles, "put"),
             ("evidence", pipeline, "_score"),
-            ("detectors", pipeline._detector, "observe_many"),
+            ("detectors", pipeline._detector, "tail_many"),
+            ("detectors", pipeline, "_learn"),
             ("decide", pipeline, "_decide"),
             ("decide", pipeline, "expire"),
-            ("typical", pipeline.typical, "learn"),
+            ("typical", pipeline.typical, "look"),
         ):
             stopwatch.watch(of_pipeline, name, stage)
         for batch in cut(measured, chunk):

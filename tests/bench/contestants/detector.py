@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.detector import FloatMatrix, IntVector
-from models.ensemble import Ensemble, Observation
+from models.detector import FloatMatrix, FloatVector, IntVector
+from models.ensemble import Ensemble
 from sinks.policy import Policy
 from streams import app
 from streams.batch import Record
@@ -25,8 +25,11 @@ METER = Meter(TOLD)
 class Silent(Ensemble):
     """No detectors at all: nothing looks strange, and nothing is learned."""
 
-    def observe_many(self, X: FloatMatrix, groups: IntVector | None = None) -> Observation:
-        return Observation(np.zeros(len(X)), np.ones(len(X)), np.zeros(len(X), dtype=np.bool_))
+    def tail_many(self, X: FloatMatrix) -> FloatVector:
+        return np.ones(len(X))
+
+    def learn_many(self, X: FloatMatrix, groups: IntVector | None = None) -> None:
+        pass
 
 
 class Counted(Pipeline):
