@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from stories import HOUR, MINUTE, T0, Raw, records, request, sketch
 
 from gateway.request import MAX_BYTES, encode
 from streams.batch import read
-from tests.stories import HOUR, MINUTE, T0, Raw, records, request, sketch
 
 
 def test_readable_requests_become_columns_in_the_order_they_came() -> None:

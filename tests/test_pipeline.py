@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
+from stories import DAY, HOUR, MINUTE, SECOND, T0, Raw, records, request, sketch
 
 from gateway.request import Request
 from gateway.verdict import encode
 from sinks.policy import PACKAGED, Decision, Policy
 from streams.pipeline import Outcome, Pipeline
-from tests.stories import DAY, HOUR, MINUTE, SECOND, T0, Raw, records, request, sketch
 
 POLICY = Policy.load()
 

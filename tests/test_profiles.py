@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stories import DAY, HOUR, SECOND, T0, records, request, sketch
 
 from gateway.request import Request
 from streams.batch import read
 from streams.features import features
 from streams.profiles import DISTINCT, LAYOUT, PROFILE, Profiles, observe
 from streams.windows import Groups
-from tests.stories import DAY, HOUR, SECOND, T0, records, request, sketch
 
 
 def observed(*batches: Sequence[Request]) -> Profiles:
