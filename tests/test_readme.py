@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from brokers import Broker
@@ -45,7 +46,7 @@ def test_the_tour_runs_line_by_line(embedded: Broker, tmp_path: Path) -> None:
     for line in tour.splitlines():
         # The reader's broker is ours, and a worker runs until it is told to end.
         command = re.sub(r"STILLWATCH_BROKERS=\S+ ", "", line.partition("  #")[0])
-        command, _, worker = command.partition("&& stillwatch worker")
+        command = command.partition("&& stillwatch worker")[0]
         done = subprocess.run(
             ["bash", "-ec", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
@@ -61,10 +62,7 @@ def test_the_reader_of_the_enforcement_topic_works(capsys: pytest.CaptureFixture
         parameters={"rpm": 20.0}, expires_at=now_ms + 1_000, policy="p", model="m",
     )  # fmt: skip
 
-    class record:
-        value = encode(verdict)
-
-    exec(snippet, {"record": record, "now_ms": now_ms})
+    exec(snippet, {"record": SimpleNamespace(value=encode(verdict)), "now_ms": now_ms})
     assert capsys.readouterr().out == "throttle eve {'rpm': 20.0} []\n"
 
 
