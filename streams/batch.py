@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import compress
 from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
@@ -33,6 +34,7 @@ CUES: Final = (("reasoning",), ("inline_tags",), ("rationale",), ("rubric", "jud
 
 TOPIC_SIZE: Final = 64
 _NO_HASH: Final = "0" * 16
+_FINISH: Final = {"length": 1, "refusal": 2}
 
 
 class Record(Protocol):
@@ -57,24 +59,17 @@ class SetAside(NamedTuple):
     text: str
 
 
-class Hashed(NamedTuple):
-    """A column of things told apart only by hash, present or not."""
-
-    present: BoolVector
-    hashes: Hashes
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Readable requests of one partition as columns of equal length, in the order they came.
 
-    Counts and tokens are float64. In `opened_at`, `max_tokens`, `turns` and the like NaN means absent.
+    Counts and tokens are float64. In `opened_at`, `max_tokens`, `turns` and the like NaN means absent. What is
+    only told apart (addresses, clients, prompts) is a 64-bit hash; 0 means absent.
     """
 
     ids: tuple[str, ...]
     accounts: tuple[str, ...]
     models: tuple[str, ...]
-    plans: tuple[str | None, ...]
     offsets: IntVector
     at: IntVector
     input_tokens: FloatVector
@@ -89,13 +84,13 @@ class Batch:
     status: FloatVector
     finish_length: BoolVector
     finish_refusal: BoolVector
-    address: Hashed
-    network: Hashed
-    client: Hashed
-    settings: Hashed
-    system: Hashed
-    prefix: Hashed
-    band: Hashed
+    address: Hashes
+    network: Hashes
+    client: Hashes
+    settings: Hashes
+    system: Hashes
+    prefix: Hashes
+    band: Hashes
     sketched: IntVector
     """Positions of the requests that carry a sketch; the next two have one row for each of them."""
     topic: npt.NDArray[np.int8]
@@ -116,8 +111,6 @@ class Batch:
                 kept[name] = (np.cumsum(mask) - 1)[column[of_sketches]]
             elif name in ("topic", "cues"):
                 kept[name] = column[of_sketches]
-            elif isinstance(column, Hashed):
-                kept[name] = Hashed(column.present[mask], column.hashes[mask])
             elif isinstance(column, tuple):
                 kept[name] = tuple(compress(column, mask.tolist()))
             else:
@@ -140,21 +133,16 @@ def read(records: Sequence[Record]) -> tuple[Batch | None, list[SetAside]]:
         requests = list(map(decoder.decode, values))
     except FAILURES:
         requests, held = _read_singly(held, aside)
-    if not requests:
-        return None, aside
-    at = np.fromiter((request.at for request in requests), dtype=np.int64, count=len(requests))
-    broker_at = np.fromiter((record.timestamp for record in held), dtype=np.int64, count=len(held))
+    at = np.array([request.at for request in requests], dtype=np.int64)
+    broker_at = np.array([record.timestamp for record in held], dtype=np.int64)
     timely = (at >= EARLIEST_AT) & ((broker_at < 0) | (at <= broker_at + MAX_AHEAD_MS))
+    for position in np.flatnonzero(~timely).tolist():
+        error = check_at(int(at[position]), int(broker_at[position]))
+        if error is not None:
+            aside.append(SetAside(held[position], error.reason, str(error)))
     if not timely.all():
-        for position in np.flatnonzero(~timely):
-            record = held[position]
-            error = check_at(int(at[position]), record.timestamp if record.timestamp >= 0 else None)
-            if error is not None:
-                aside.append(SetAside(record, error.reason, str(error)))
-        requests, held = list(compress(requests, timely)), list(compress(held, timely))
-        if not requests:
-            return None, aside
-    return _columns(requests, held), aside
+        requests, held, at = list(compress(requests, timely)), list(compress(held, timely)), at[timely]
+    return (_columns(requests, at, held) if requests else None), aside
 
 
 def _read_singly(records: Sequence[Record], aside: list[SetAside]) -> tuple[list[Request], list[Record]]:
@@ -168,29 +156,32 @@ def _read_singly(records: Sequence[Record], aside: list[SetAside]) -> tuple[list
     return requests, held
 
 
-def _columns(requests: Sequence[Request], records: Sequence[Record]) -> Batch:
+def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Record]) -> Batch:
     # Whole structs to tuples, then one transposition: C all the way, about 15 ns a field.
     column = dict(
         zip(Request.__struct_fields__, zip(*map(msgspec.structs.astuple, requests), strict=True), strict=True)
     )
-    count = len(requests)
 
     def numbers(name: str) -> FloatVector:
         return np.array(column[name], dtype=np.float64)  # None becomes NaN
 
-    finish = column["finish"]
     max_tokens, choices = numbers("max_tokens"), numbers("choices")
-    settings = np.stack((max_tokens, numbers("temperature"), numbers("top_p"), choices))
+    finish = np.array([_FINISH.get(word, 0) for word in column["finish"]], dtype=np.int8)
     sketches = _sketches(column["sketch"], column["text"], column["instructions"])
-    sketched = np.flatnonzero(np.fromiter((sketch is not None for sketch in sketches), dtype=bool, count=count))
+    sketched = np.array([position for position, sketch in enumerate(sketches) if sketch is not None], dtype=np.int64)
     present = [sketch for sketch in sketches if sketch is not None]
+
+    def of_sketches(hashes: Hashes) -> Hashes:
+        spread = np.zeros(len(requests), dtype=np.uint64)
+        spread[sketched] = hashes
+        return spread
+
     return Batch(
         ids=column["id"],
         accounts=column["account"],
         models=column["model"],
-        plans=column["plan"],
-        offsets=np.fromiter((record.offset for record in records), dtype=np.int64, count=count),
-        at=np.array(column["at"], dtype=np.int64),
+        offsets=np.array([record.offset for record in records], dtype=np.int64),
+        at=at,
         input_tokens=numbers("input_tokens"),
         output_tokens=numbers("output_tokens"),
         reasoning_tokens=numbers("reasoning_tokens"),
@@ -201,15 +192,16 @@ def _columns(requests: Sequence[Request], records: Sequence[Record]) -> Batch:
         choices=choices,
         top_logprobs=numbers("top_logprobs"),
         status=numbers("status"),
-        finish_length=np.fromiter((word == "length" for word in finish), dtype=bool, count=count),
-        finish_refusal=np.fromiter((word == "refusal" for word in finish), dtype=bool, count=count),
+        finish_length=finish == _FINISH["length"],
+        finish_refusal=finish == _FINISH["refusal"],
         address=_hashed(column["ip"]),
         network=_hashed(column["asn"]),
         client=_hashed(column["client"]),
-        settings=_hashed_rows(settings),
-        system=_hashed_hex([None if sketch is None else sketch.system for sketch in sketches]),
-        prefix=_hashed_hex([None if sketch is None else sketch.prefix for sketch in sketches]),
-        band=_hashed_band(present, sketched, count),
+        settings=_hashed_rows(np.stack((max_tokens, numbers("temperature"), numbers("top_p"), choices))),
+        system=of_sketches(_hashed_hex([sketch.system for sketch in present])),
+        prefix=of_sketches(_hashed_hex([sketch.prefix for sketch in present])),
+        # Two prompts share the first LSH band when most of their word shingles agree; 0 is a prompt without words.
+        band=of_sketches(_mixed(np.array([sketch.bands[0] for sketch in present], dtype=np.uint64))),
         sketched=sketched,
         topic=np.frombuffer(b"".join([sketch.topic for sketch in present]), dtype=np.int8).reshape(-1, TOPIC_SIZE),
         cues=_cues([sketch.cues or () for sketch in present]),
@@ -232,36 +224,33 @@ def _sketches(
     return filled
 
 
-def _hashed(column: Sequence[str | int | None]) -> Hashed:
-    """Hash text by CRC-32, mixed to 64 bits: 2^32 values are plenty to count a few thousand apart."""
-    present = np.fromiter((value is not None for value in column), dtype=bool, count=len(column))
-    if not present.any():
-        return Hashed(present, np.zeros(len(column), dtype=np.uint64))
-    sums = [0 if value is None else crc32(str(value).encode()) for value in column]
-    return Hashed(present, mix(np.array(sums, dtype=np.uint64)))
+def _mixed(raw: Hashes) -> Hashes:
+    """Every bit spread over all 64; 0, which stands for absent, stays."""
+    return np.where(raw == 0, np.uint64(0), mix(raw))
 
 
-def _hashed_rows(numbers: npt.NDArray[np.float64]) -> Hashed:
-    """Hash rows of numbers (columns of the array given) as one thing; absent when all of a row is."""
-    present: BoolVector = np.logical_not(np.isnan(numbers).all(axis=0))
+@lru_cache(maxsize=65_536)
+def _sum(value: str | int | None) -> int:
+    # Few values occur, again and again, so most are found in the cache. CRC-32 tells plenty apart to count thousands.
+    return 0 if value is None else crc32(str(value).encode()) + 1
+
+
+def _hashed(column: Sequence[str | int | None]) -> Hashes:
+    return _mixed(np.fromiter(map(_sum, column), dtype=np.uint64, count=len(column)))
+
+
+def _hashed_rows(numbers: npt.NDArray[np.float64]) -> Hashes:
+    """Each column of `numbers` as one hash; absent when all of it is NaN."""
     combined = np.zeros(numbers.shape[1], dtype=np.uint64)
     for row in numbers:
         combined = mix(combined ^ np.where(np.isnan(row), -1.0, row + 0.0).view(np.uint64))
-    return Hashed(present, combined)
+    return np.where(np.isnan(numbers).all(axis=0), np.uint64(0), combined)
 
 
-def _hashed_hex(column: Sequence[str | None]) -> Hashed:
+def _hashed_hex(column: Sequence[str | None]) -> Hashes:
     """64-bit hashes written as 16 hexadecimal digits (the contract has checked them)."""
-    present = np.fromiter((value is not None for value in column), dtype=bool, count=len(column))
-    digits = "".join([value or _NO_HASH for value in column])
-    return Hashed(present, mix(np.frombuffer(bytes.fromhex(digits), dtype=">u8").astype(np.uint64)))
-
-
-def _hashed_band(sketches: Sequence[Sketch], positions: IntVector, count: int) -> Hashed:
-    """The first LSH band: two prompts share it when most of their word shingles agree."""
-    bands = np.zeros(count, dtype=np.uint64)
-    bands[positions] = [sketch.bands[0] for sketch in sketches]
-    return Hashed(bands != 0, mix(bands))  # 0 stands for a prompt without words
+    digits = bytes.fromhex("".join([value or _NO_HASH for value in column]))
+    return _mixed(np.frombuffer(digits, dtype=">u8").astype(np.uint64))
 
 
 def _cues(named: Sequence[tuple[str, ...]]) -> npt.NDArray[np.bool_]:

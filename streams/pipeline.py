@@ -26,6 +26,9 @@ REASONS_SHOWN: Final = 5
 REASON_FROM: Final = 0.25
 """Evidence below this is noise to the person who reads the verdict."""
 
+JUDGED_FROM: Final = 16
+"""Requests from which an account is judged: fewer say nothing, and most accounts of a day send fewer."""
+
 LESSON_MS: Final = 900_000
 """Event time between two lessons of one account: whoever sends most must not be what is normal."""
 
@@ -45,7 +48,7 @@ class Outcome:
     decisions: list[Decision] = field(default_factory=list)
     unreadable: list[SetAside] = field(default_factory=list)
     scores: FloatVector = field(default_factory=lambda: np.zeros(0))
-    """The score of each account that the batch touched."""
+    """The score of each account that the batch touched and that has sent enough to be judged."""
     event_at: int = 0
     """The newest `at` (ms) of the batch; 0 when nothing was readable."""
 
@@ -93,17 +96,23 @@ class Pipeline:
         event_at = int(block["at"].max())
         # The median, so that a few wrong clocks do not end everybody's verdicts.
         self.event_at = max(self.event_at, int(np.median(batch.at)))
-        found = features(block)
-        view = matrix(found)
-        largest = self._score(block, found, self._detector.tail_many(view))
-        decisions = self._decide(groups.rows, block, found, largest)
-        self._learn(groups.rows, block, view)
+        judged = np.flatnonzero(block["totals"][:, 0] >= JUDGED_FROM)
+        decisions, scores = self._judge(groups.rows, block, judged) if len(judged) else ([], np.zeros(0))
         self.profiles.put(groups.rows, block)
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
-        return Outcome(
-            len(batch), skipped, repeated, decisions, unreadable, block["score"].astype(np.float64), event_at
-        )
+        return Outcome(len(batch), skipped, repeated, decisions, unreadable, scores, event_at)
+
+    def _judge(self, rows: IntVector, block: Block, judged: IntVector) -> tuple[list[Decision], FloatVector]:
+        """Score, decide and learn, for the profiles of a block that have enough to go on; in place."""
+        enough, own = block[judged], rows[judged]
+        found = features(enough)
+        view = matrix(found)
+        largest = self._score(enough, found, self._detector.tail_many(view))
+        decisions = self._decide(own, enough, found, largest)
+        self._learn(own, enough, view)
+        block[judged] = enough
+        return decisions, enough["score"].astype(np.float64)
 
     def expire(self, now: int) -> list[Decision]:
         """Lift every rung whose time is over at `now` (ms) and whose account has not been heard of since."""

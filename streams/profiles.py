@@ -10,7 +10,7 @@ from models.detector import FloatMatrix, FloatVector, IntVector
 from models.score import NAMES
 
 from .batch import TOPIC_SIZE, Batch
-from .distinct import EPOCH_MS, registers
+from .distinct import EPOCH_MS, Hashes, registers
 from .windows import DAY, HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed
 
 VOLUMES: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens")
@@ -171,10 +171,10 @@ def _add_distinct(
         seen[passed >= 2] = 0
         turned = np.flatnonzero(passed == 1)
         seen[turned, now_epoch[turned] % 2] = 0
-        present, hashes = getattr(batch, kind)
-        chosen = np.flatnonzero(present[groups.order] & live)
+        hashes: Hashes = getattr(batch, kind)[groups.order]
+        chosen = np.flatnonzero((hashes != 0) & live)
         if len(chosen):
-            register, rank = registers(hashes[groups.order[chosen]], size)
+            register, rank = registers(hashes[chosen], size)
             index = groups.of[chosen] * row_bytes + _FIRST_BYTE[f"{kind}_seen"] + (epoch[chosen] % 2) * size + register
             np.maximum.at(flat, index, rank)
 

@@ -104,12 +104,12 @@ class Ring(NamedTuple):
         `counts` has shape (groups, slots). Requests older than the ring are dropped, as they would have been had they
         come in time.
         """
-        was, now = self.tick(was_at), self.tick(now_at)
-        moved = np.flatnonzero(now > was)
-        if len(moved):
-            newest = now[moved, None]
-            held = newest - (newest - np.arange(self.slots)) % self.slots
-            counts[moved] = np.where(held > was[moved, None], 0, counts[moved])
+        now = self.tick(now_at)
+        passed = np.minimum(now - self.tick(was_at), self.slots)
+        total = int(passed.sum())
+        if total:
+            back = np.arange(total) - np.repeat(np.cumsum(passed) - passed, passed)
+            counts[np.repeat(np.arange(len(now)), passed), (np.repeat(now, passed) - back) % self.slots] = 0
         tick = self.tick(at)
         live = tick > now[groups.of] - self.slots
         slot = (groups.of * self.slots + tick % self.slots)[live]

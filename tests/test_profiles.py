@@ -58,7 +58,7 @@ def test_offering_tools_is_no_single_turn() -> None:
 
 def test_distinct_things_are_counted_and_absent_ones_unknown() -> None:
     profiles = observed([request(ip=f"10.0.0.{host % 12}", at=T0 + host) for host in range(100)])
-    assert feature(profiles, "addresses") == pytest.approx(12, rel=0.15)
+    assert feature(profiles, "addresses") == pytest.approx(12, rel=0.25)
     assert np.isnan(feature(profiles, "networks"))
 
 
