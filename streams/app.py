@@ -50,6 +50,8 @@ def create_app(settings: Settings, watch: Watch) -> App:
         producer_request_timeout=settings.delivery_seconds,
         processing_guarantee="at_least_once",
         stream_wait_empty=True,
+        # Faust's own assignor, which standbys would bring, gives a third worker none of four partitions.
+        table_standby_replicas=0,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +17,12 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from brokers import Broker, free_port
 from prometheus_client.parser import text_string_to_metric_families
+from stories import request
 
+from gateway.request import encode
 from streams import topics
+from streams.engine.changelog import Changelog
+from streams.profiles import TOTALS, Profiles
 from streams.settings import Settings
 from streams.topics import REQUESTS, Topic
 
@@ -49,6 +55,9 @@ class Worker:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    environment: dict[str, str]
+    dismissed: bool = False
+    """True when it is not to be started anew."""
 
     def metric(self, name: str, **labels: str) -> float:
         """A number the worker states, 0 when it does not (yet) answer."""
@@ -75,9 +84,50 @@ class Worker:
             return 0
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End it and return its exit status."""
+        """End it for good and return its exit status."""
+        self.dismissed = True
         self.process.send_signal(how)
         return self.process.wait(timeout=PATIENCE_SECONDS)
+
+
+@dataclass
+class Load:
+    """Steady requests of many accounts, each fiftieth unreadable, and what of them is due."""
+
+    fleet: "Fleet"
+    dice: random.Random
+    accounts: int = 50
+    rate: int = 2_000
+    due: Counter[str] = field(default_factory=Counter)
+    """Requests of each account."""
+    garbage: list[bytes] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)
+    """The offset after the last message of each partition."""
+    _stopped: bool = False
+
+    async def run(self) -> None:
+        """Produce until `stop`; returns when the broker has everything."""
+        topic = REQUESTS.name(self.fleet.settings)
+        number, sent = 0, []
+        async with self.fleet.settings.producer() as producer:
+            while not self._stopped:
+                for _ in range(self.rate // 20):
+                    number += 1
+                    if number % 50 == 0:
+                        self.garbage.append(b"garbage %d" % number)
+                        sent.append(await producer.send(topic, self.garbage[-1], key=b"g%d" % number))
+                        continue
+                    account = f"a{int(self.accounts * self.dice.random() ** 2)}"
+                    value = encode(request(account, int(time.time() * 1000), id=str(number)))
+                    self.due[account] += 1
+                    sent.append(await producer.send(topic, value, key=account.encode()))
+                await asyncio.sleep(0.05)  # the pace of the load
+            for meta in await asyncio.gather(*sent):
+                self.ends[meta.partition] = max(self.ends.get(meta.partition, 0), meta.offset + 1)
+
+    def stop(self) -> None:
+        """Let `run` come to its end."""
+        self._stopped = True
 
 
 @dataclass
@@ -112,8 +162,28 @@ class Fleet:
                 stdout=out,
                 stderr=out,
             )
-        self.workers.append(Worker(process, port, log))
+        self.workers.append(Worker(process, port, log, more))
         return self.workers[-1]
+
+    async def settled(self, load: Load) -> None:
+        """Wait until everything of a load that has ended is committed, starting anew what has died."""
+        deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+        while await self.committed() != load.ends:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"committed {await self.committed()} of {load.ends}; {self.logs()}")
+            self.tend()
+            await asyncio.sleep(0.2)
+
+    def tend(self) -> None:
+        """Start anew what has died, as Kubernetes would."""
+        for position, worker in enumerate(self.workers):
+            if worker.process.poll() is not None and not worker.dismissed:
+                worker.dismissed = True
+                self.start(**self.workers[position].environment)
+
+    def logs(self) -> str:
+        """The end of what each worker logged."""
+        return "\n".join(f"--- {worker.log.name}\n{worker.log.read_text()[-3000:]}" for worker in self.workers)
 
     def dismiss(self) -> None:
         """End all workers that still run."""
@@ -127,8 +197,7 @@ class Fleet:
         deadline = time.monotonic() + seconds
         while not await asyncio.to_thread(condition):
             if time.monotonic() > deadline:
-                logs = "\n".join(worker.log.read_text()[-3000:] for worker in self.workers)
-                raise AssertionError(f"waited {seconds} s in vain; the workers' logs:\n{logs}")
+                raise AssertionError(f"waited {seconds} s in vain; {self.logs()}")
             await asyncio.sleep(0.05)
 
     async def produce(self, messages: Iterable[tuple[bytes, bytes]]) -> list[tuple[int, int]]:
@@ -162,3 +231,15 @@ class Fleet:
             tps = [TopicPartition(REQUESTS.name(self.settings), number) for number in range(self.settings.partitions)]
             consumer.assign(tps)
             return {tp.partition: await consumer.committed(tp) for tp in tps}
+
+    async def counted(self) -> dict[str, int]:
+        """Requests that each account's stored profile holds."""
+        counts: dict[str, int] = {}
+        async with self.settings.producer() as producer:
+            changelog = Changelog(producer, self.settings)
+            for number in range(self.settings.partitions):
+                profiles = Profiles()
+                profiles.restore((await changelog.read(number)).rows)
+                totals = profiles.table["totals"][: profiles.height, TOTALS.index("requests")].astype(int).tolist()
+                counts |= {profiles.name(row): count for row, count in enumerate(totals)}
+        return counts

@@ -9,12 +9,13 @@ be committed.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, cast
 
 import faust
 from aiokafka import ConsumerRecord
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage, Message
 
@@ -83,25 +84,45 @@ class Consumer(stock.Consumer):
     _withheld: set[TP]
     """Partitions of ours that nobody may fetch from yet: their profiles are being restored."""
 
+    _dropped: bool
+    """True when records were fetched that nobody was given."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.acks = {}
         self._withheld = set()
+        self._dropped = False
 
     # Fetching
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109
         """Messages of the next poll: other topics by record, then chunks, partitions taking turns."""
+        if self._dropped:
+            await self._fetch_again()
         records, _ = await self._wait_next_records(timeout)
-        if records is None or self.should_stop:
+        if not records or self.should_stop:
             return
         generation = self.app.consumer_generation_id
         for tp, message in self._messages(records):
-            # What is left when the flow stops is fetched again: no flow resumes without `perform_seek`.
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+            if not self.flow_active or self.app.consumer_generation_id != generation or tp in self._withheld:
+                self._dropped = True
                 return
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             yield tp, message
+
+    async def _fetch_again(self) -> None:
+        """Go back for records that were fetched and dropped.
+
+        A fetch may be under way through a whole rebalance and come back after Faust's own seek, but before the flow
+        resumes. Whoever drops its records then has lost them: the position is past them. Nothing else delivers
+        meanwhile, so going back to what is committed repeats nothing.
+        """
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # mode's stub knows only its own Event
+        if self.assignment() and not self.should_stop:
+            with suppress(IllegalStateError):  # moved on again: the new assignment starts from what is committed
+                await self.perform_seek()
+                self._dropped = False
 
     def _messages(self, records: Mapping[TP, list[ConsumerRecord]]) -> Iterator[tuple[TP, Message]]:
         size = self.app.batching.chunk

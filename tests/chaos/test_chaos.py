@@ -1,0 +1,147 @@
+"""Chaos: workers and broker are hurt at random moments, and every account's count is right afterwards.
+
+The seed is printed; STILLWATCH_CHAOS_SEED repeats a run. STILLWATCH_CHAOS_ROUNDS hurts more often (`make chaos`).
+"""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from brokers import Broker
+from fleet import Fleet, Load, Worker
+
+from gateway.verdict import decode
+from streams.topics import ENFORCEMENT, UNREADABLE
+
+pytestmark = pytest.mark.kafka
+
+SEED = int(os.environ.get("STILLWATCH_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
+ROUNDS = int(os.environ.get("STILLWATCH_CHAOS_ROUNDS", "1"))
+
+Hurt: TypeAlias = Callable[["Scene"], Awaitable[None]]
+
+
+class Scene:
+    """Two workers under steady load, and dice."""
+
+    def __init__(self, fleet: Fleet, seed: int) -> None:
+        self.fleet = fleet
+        self.dice = random.Random(seed)
+        self.load = Load(fleet, self.dice)
+
+    def start(self, name: str) -> Worker:
+        return self.fleet.start(STILLWATCH_INSTANCE_ID=name)
+
+    async def moment(self) -> None:
+        """A random moment later."""
+        await asyncio.sleep(self.dice.uniform(0.5, 3))
+
+    def victim(self) -> Worker:
+        """One of the workers that run."""
+        return self.dice.choice([w for w in self.fleet.workers if w.process.poll() is None and not w.dismissed])
+
+    async def ready(self) -> None:
+        """Wait until all workers that should run do their work."""
+
+        def all_ready() -> bool:
+            self.fleet.tend()
+            return all(worker.status("/ready") == 200 for worker in self.fleet.workers if not worker.dismissed)
+
+        await self.fleet.until(all_ready)
+
+
+async def kill_a_worker(scene: Scene) -> None:
+    scene.victim().process.kill()
+
+
+async def end_a_worker(scene: Scene) -> None:
+    victim = scene.victim()
+    assert await asyncio.to_thread(victim.end, signal.SIGTERM) == 0
+    scene.fleet.start(**victim.environment)
+
+
+async def another_worker_comes_and_goes(scene: Scene) -> None:
+    guest = scene.fleet.start()
+    await scene.fleet.until(lambda: guest.status("/ready") == 200)
+    await scene.moment()
+    assert await asyncio.to_thread(guest.end, signal.SIGTERM) == 0
+
+
+async def freeze_a_worker(scene: Scene) -> None:
+    """Longer than its session: others take its partitions, then it wakes with old work in hand."""
+    victim = scene.victim()
+    victim.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(scene.fleet.settings.session_seconds + scene.dice.uniform(1, 4))
+    victim.process.send_signal(signal.SIGCONT)
+
+
+async def kill_the_broker(scene: Scene) -> None:
+    java = scene.fleet.broker.java
+    assert java is not None
+    await asyncio.to_thread(java.end, signal.SIGKILL)
+    await scene.moment()
+    await asyncio.to_thread(java.start)
+
+
+async def freeze_the_broker(scene: Scene) -> None:
+    java = scene.fleet.broker.java
+    assert java is not None
+    assert java.process is not None
+    java.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(20)
+    java.process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+async def scene(kafka: Broker, tmp_path: Path) -> AsyncIterator[Scene]:
+    fleet = await Fleet.assemble(kafka, tmp_path)
+    yield Scene(fleet, SEED)
+    fleet.dismiss()
+
+
+@pytest.mark.parametrize(
+    "hurt",
+    [
+        kill_a_worker,
+        end_a_worker,
+        another_worker_comes_and_goes,
+        freeze_a_worker,
+        kill_the_broker,
+        freeze_the_broker,
+    ],
+    ids=lambda hurt: hurt.__name__,
+)
+async def test_every_request_counts_once(scene: Scene, hurt: Hurt) -> None:
+    print(f"STILLWATCH_CHAOS_SEED={SEED}")  # noqa: T201  (shown when the test fails)
+    if scene.fleet.broker.java is None and "broker" in hurt.__name__:
+        pytest.skip("this broker is not ours to hurt")
+    fleet, load = scene.fleet, scene.load
+    scene.start("first")
+    scene.start("second")
+    loading = asyncio.create_task(load.run())
+    await scene.ready()
+    for _ in range(ROUNDS):
+        await scene.moment()
+        await hurt(scene)
+        await scene.ready()
+    load.stop()
+    await loading
+    await fleet.settled(load)
+    for worker in fleet.workers:
+        if worker.process.poll() is None:
+            assert await asyncio.to_thread(worker.end) == 0
+
+    assert await fleet.counted() == dict(load.due)
+    watched = {account for account, count in load.due.items() if count >= 100}
+    verdicts = [decode(record.value) for record in await fleet.heard(ENFORCEMENT, len(watched))]
+    assert {verdict.value for verdict in verdicts if verdict.action == "watch"} == watched
+    assert max(Counter((verdict.value, verdict.seq) for verdict in verdicts).values()) <= ROUNDS + 1
+    assert {verdict.seq for verdict in verdicts} == {1}
+    aside = [record.value for record in await fleet.heard(UNREADABLE, len(load.garbage))]
+    assert set(aside) == set(load.garbage)
