@@ -2,6 +2,8 @@
 
 # Imports of the detector wait inside the commands: `stillwatch --help` must not load numpy, Kafka and Faust.
 
+import gc
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,9 +30,15 @@ def _fail(message: object, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
-def _settings() -> "Settings":
-    import os
+def _settle() -> None:
+    """Fit this process to a stream, before numpy is loaded."""
+    # The models' matrices are 18 by 18: threads cost more than they bring.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A micro-batch makes thousands of objects and no cycles; looking for some took a third of the time.
+    gc.set_threshold(100_000, 50, 50)
 
+
+def _settings() -> "Settings":
     from .settings import Settings, SettingsError
 
     try:
@@ -179,6 +187,7 @@ def replay(
     FILES hold one request a line (JSON), plain, .gz or .zst; - is standard input. The same files and options
     give the same verdicts, byte for byte.
     """
+    _settle()
     from time import perf_counter
 
     import msgspec
@@ -243,6 +252,7 @@ def schema(part: str) -> None:
 def worker() -> None:
     """Watch the requests topic until SIGTERM; verdicts go to the enforcement topic."""
     where = _settings()
+    _settle()
 
     from .app import worker as work
 
