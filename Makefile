@@ -19,6 +19,17 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Everything on one topic: a bare consumer, Stillwatch, and other stream libraries as far as they can be installed.
+bench: .venv/ready .venv/peers
+	$(BIN)/python -m tests.bench $(ARGS)
+
+.venv/peers: .venv/ready
+ifdef UV
+	-$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[peers]' && touch $@
+else
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[peers]' && touch $@
+endif
+
 # The versions of requirements.lock, then this project itself, editable. uv when there is one, for it is faster.
 .venv/ready: requirements.lock pyproject.toml
 ifdef UV
@@ -34,7 +45,7 @@ endif
 	touch $@
 
 lock:
-	uv pip compile --quiet --universal --all-extras --python-version 3.11 --generate-hashes --no-header \
+	uv pip compile --quiet --universal --extra embedded --extra dev --python-version 3.11 --generate-hashes --no-header \
 		--output-file requirements.lock pyproject.toml
 
 clean:

@@ -144,6 +144,7 @@ class Track(NamedTuple):
             f"{PREFIX}TOPIC_PREFIX": prefix or f"{fresh}.",
             f"{PREFIX}GROUP": fresh,
             f"{PREFIX}WEB_PORT": str(free_port()),
+            **({} if self.broker.name == "kafka" else {f"{PREFIX}SESSION_SECONDS": "2"}),
             **self.broker.settings,
         }
 
@@ -194,6 +195,7 @@ def _measure(options: Options, track: Track, folder: Path, console: Console) -> 
             topic=topics.REQUESTS.name(settings),
             partitions=track.partitions,
             group=again[f"{PREFIX}GROUP"],
+            session_seconds=settings.session_seconds,
             detectors=who.detectors,
             recording=str(recording),
         )

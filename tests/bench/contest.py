@@ -33,6 +33,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 1
     group: str = ""
     """A consumer group that nobody used before."""
+    session_seconds: float = 45
+    """Silence after which the group gives a member up; the embedded broker makes who joins wait for half of it."""
     detectors: bool = True
     """For Stillwatch: with its learning detectors, or with signals and policy only."""
     recording: str = ""

@@ -13,7 +13,11 @@ async def consume(told: Task) -> None:
     """Read and decode to the end."""
     meter = Meter(told)
     consumer = aiokafka.AIOKafkaConsumer(
-        told.topic, bootstrap_servers=told.brokers, group_id=told.group, auto_offset_reset="earliest"
+        told.topic,
+        bootstrap_servers=told.brokers,
+        group_id=told.group,
+        auto_offset_reset="earliest",
+        session_timeout_ms=int(told.session_seconds * 1_000),
     )
     await consumer.start()
     done = False

@@ -18,6 +18,7 @@ app = faust.App(
     topic_partitions=told.partitions,
     topic_replication_factor=1,
     consumer_auto_offset_reset="earliest",
+    broker_session_timeout=told.session_seconds,
     topic_disable_leader=True,
     datadir=told.folder,
     web_enabled=False,

@@ -1,0 +1,51 @@
+"""The bench at a tiny size: its figures mean nothing here, but it runs to its end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import streams.pipeline
+from tests.bench.pipeline import NEWEST_AT, STAGES, records_of, stages
+from tests.bench.traffic import DAY_MS, Traffic
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_contestant_reads_everything(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    names = ("consumer", "stillwatch", "signals", "replay")
+    command = [sys.executable, "-m", "tests.bench", "--embedded", "--partitions", "2", "--records", "3000"]
+    command += ["--seconds", "0", "--profiles", "1000", "--json", str(out)]
+    command += [word for name in names for word in ("--only", name)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(out.read_text())
+    assert [row["records"] for row in found["rows"]] == [3000] * len(names)
+    consumer, *others = found["rows"]
+    for row in others:
+        assert row["ratio_to_consumer"] == pytest.approx(row["requests_per_s"] / consumer["requests_per_s"])
+    assert found["shelves"][0]["profiles"] == 1000
+    assert "embedded" in found["machine"]["broker"]
+
+
+def test_the_stages_of_the_pipeline_add_up() -> None:
+    original = streams.pipeline.read
+    taken = records_of(Traffic(2_000, NEWEST_AT))
+    *parts, whole, bare = stages(taken[:1_000], taken[1_000:], chunk=500)
+    assert tuple(part.name for part in parts) == STAGES
+    assert sum(part.us for part in parts) == pytest.approx(whole.us)
+    assert 0 < bare.us < whole.us
+    assert streams.pipeline.read is original
+
+
+def test_the_traffic_is_a_crowd_with_a_few_attackers_in_it() -> None:
+    sent = list(Traffic(5_000, NEWEST_AT, accounts=100))
+    assert len({request.id for request in sent}) == 5_000
+    assert sent[-1].at == NEWEST_AT
+    assert all(earlier.at < later.at for earlier, later in zip(sent, sent[1:], strict=False))
+    attackers = [request for request in sent if request.account >= "acct-0000100"]
+    assert len(attackers) == pytest.approx(100, abs=50)  # 2 %
+    assert all(request.opened_at == NEWEST_AT - DAY_MS for request in attackers)
