@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_the_traffic_is_a_crowd_with_a_few_attackers_in_it() -> None:
     sent = list(Traffic(5_000, NEWEST_AT, accounts=100))
     assert len({request.id for request in sent}) == 5_000
     assert sent[-1].at == NEWEST_AT
-    assert all(earlier.at < later.at for earlier, later in zip(sent, sent[1:], strict=False))
+    assert all(earlier.at < later.at for earlier, later in pairwise(sent))
     attackers = [request for request in sent if request.account >= "acct-0000100"]
     assert len(attackers) == pytest.approx(100, abs=50)  # 2 %
     assert all(request.opened_at == NEWEST_AT - DAY_MS for request in attackers)
