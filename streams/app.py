@@ -59,8 +59,10 @@ def create_app(settings: Settings, watch: Watch) -> App:
         autodiscover=False,
     )
     app.batching = watch
-    requests = app.topic(
-        topics.REQUESTS.name(settings),
+    # Not `app.topic`: it forgets `maxsize`, and 4,096 chunks would wait in memory.
+    requests = faust.Topic(
+        app,
+        topics=[topics.REQUESTS.name(settings)],
         key_serializer="raw",
         value_serializer="raw",
         maxsize=settings.buffer_chunks,
