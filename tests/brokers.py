@@ -14,6 +14,13 @@ from pathlib import Path
 
 from streams.engine.embedded import embedded
 
+FOR_TESTS = {
+    name: os.environ.pop(name)
+    for name in ("STILLWATCH_KAFKA", "STILLWATCH_REQUIRE_KAFKA", "STILLWATCH_CHAOS_SEED", "STILLWATCH_CHAOS_ROUNDS")
+    if name in os.environ
+}
+"""What is said to the tests, taken out of the environment: the workers they start refuse what they do not know."""
+
 VERSION = "4.3.1"
 CACHE = Path(__file__).parents[1] / ".kafka"
 HOW_TO = "needs Apache Kafka: install Java 17 and Maven, or set STILLWATCH_KAFKA=host:port"
@@ -115,7 +122,7 @@ def embedded_broker() -> Iterator[Broker]:
 @contextmanager
 def kafka_broker(folder: Path) -> Iterator[Broker]:
     """Apache Kafka: the one STILLWATCH_KAFKA names, or our own. Raises NoKafkaError where there is neither."""
-    address = os.environ.get("STILLWATCH_KAFKA")
+    address = FOR_TESTS.get("STILLWATCH_KAFKA")
     if address:
         yield Broker("kafka", address)
         return

@@ -1,10 +1,9 @@
 """Fixtures that more than one test file needs."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
-from brokers import Broker, NoKafkaError, embedded_broker, kafka_broker
+from brokers import FOR_TESTS, Broker, NoKafkaError, embedded_broker, kafka_broker
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +20,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         with kafka_broker(tmp_path_factory.mktemp("kafka")) as broker:
             yield broker
     except NoKafkaError as error:
-        if os.environ.get("STILLWATCH_REQUIRE_KAFKA"):
+        if FOR_TESTS.get("STILLWATCH_REQUIRE_KAFKA"):
             pytest.fail(str(error))
         pytest.skip(str(error))
 

@@ -4,7 +4,6 @@ The seed is printed; STILLWATCH_CHAOS_SEED repeats a run. STILLWATCH_CHAOS_ROUND
 """
 
 import asyncio
-import os
 import random
 import signal
 from collections import Counter
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from brokers import Broker
+from brokers import FOR_TESTS, Broker
 from fleet import Fleet, Load, Worker
 
 from gateway.verdict import decode
@@ -21,8 +20,8 @@ from streams.topics import ENFORCEMENT, UNREADABLE
 
 pytestmark = pytest.mark.kafka
 
-SEED = int(os.environ.get("STILLWATCH_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
-ROUNDS = int(os.environ.get("STILLWATCH_CHAOS_ROUNDS", "1"))
+SEED = int(FOR_TESTS.get("STILLWATCH_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
+ROUNDS = int(FOR_TESTS.get("STILLWATCH_CHAOS_ROUNDS", "1"))
 
 Hurt: TypeAlias = Callable[["Scene"], Awaitable[None]]
 
