@@ -22,6 +22,7 @@ from gateway.request import (
     check_at,
     decode,
     decoder,
+    wrong_digits,
 )
 from gateway.sketch import sketch_many
 from models.detector import BoolVector, FloatVector, IntVector
@@ -131,6 +132,8 @@ def read(records: Sequence[Record]) -> tuple[Batch | None, list[SetAside]]:
         if values and max(map(len, values)) > MAX_BYTES:
             raise msgspec.DecodeError
         requests = list(map(decoder.decode, values))
+        if wrong_digits(requests):
+            raise msgspec.DecodeError
     except FAILURES:
         requests, held = _read_singly(held, aside)
     at = np.array([request.at for request in requests], dtype=np.int64)

@@ -79,6 +79,7 @@ BAD = {
     GOOD.replace(b'"input_tokens":100', b'"input_tokens":NaN'): "not_json",
     GOOD.replace(str(T0).encode(), b"1000"): "too_old",
     GOOD.replace(b"}", b',"text":"' + b"x" * MAX_BYTES + b'"}'): "too_large",
+    encode(request(sketch=sketch(5))).replace(b"0000000000000005", b"000000000000000G"): "out_of_range",
     b'{"x":' * 5_000 + b"1" + b"}" * 5_000: "not_json",
 }
 
