@@ -33,13 +33,13 @@ def test_every_contestant_reads_everything(tmp_path: Path) -> None:
 
 
 def test_the_stages_of_the_pipeline_add_up() -> None:
-    original = streams.pipeline.read
+    original = vars(streams.pipeline)["read"]
     taken = records_of(Traffic(2_000, NEWEST_AT))
     *parts, whole, bare = stages(taken[:1_000], taken[1_000:], chunk=500)
     assert tuple(part.name for part in parts) == STAGES
     assert sum(part.us for part in parts) == pytest.approx(whole.us)
     assert 0 < bare.us < whole.us
-    assert streams.pipeline.read is original
+    assert vars(streams.pipeline)["read"] is original
 
 
 def test_the_traffic_is_a_crowd_with_a_few_attackers_in_it() -> None:

@@ -22,6 +22,7 @@ from tests.brokers import VERSION, Broker, NoKafkaError, embedded_broker, free_p
 
 from . import scaling
 from .contest import ContestError, Run, Task, compete
+from .contestants.restore import Restore
 from .contestants.shelf import Shelf
 from .latency import Latency, latency
 from .machine import Machine, machine
@@ -73,6 +74,7 @@ class Bench(msgspec.Struct):
     machine: Machine
     rows: list[Row]
     latency: Latency | None = None
+    restore: Restore | None = None
     shelves: list[Shelf] = []
     teams: list[scaling.Team] = []
 
@@ -201,7 +203,9 @@ def _measure(options: Options, track: Track, folder: Path, console: Console) -> 
         )
         run, startup = compete(who.module, told, again, Run)
         consumer = run.per_second if key == "consumer" else consumer
-        stillwatch = run.per_second if key == "stillwatch" else stillwatch
+        if key == "stillwatch":
+            stillwatch = run.per_second
+            bench.restore, _ = compete("restore", told, again, Restore)
         bench.rows.append(_row(who.name, run, startup, consumer))
         console.print(f"{who.name}: {run.per_second:,.0f}/s")
     if options.profiles:
@@ -240,6 +244,9 @@ def _shelf(profiles: int, environment: dict[str, str]) -> Shelf:
 
 def _show(bench: Bench, console: Console) -> None:
     console.print(_contest_table(bench))
+    if bench.restore:
+        speed = bench.restore.profiles / bench.restore.seconds
+        console.print(f"{bench.restore.profiles:,} profiles restored from the changelog: {speed:,.0f}/s")
     for shelf in bench.shelves:
         console.print(
             f"{shelf.profiles:,} profiles: {shelf.bytes_each:,.0f} bytes each, restored at "

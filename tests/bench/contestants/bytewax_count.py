@@ -1,8 +1,10 @@
 """Bytewax: a count for each account, state in memory."""
 
+from typing import cast
+
 from bytewax import operators as op
 from bytewax.connectors.kafka import KafkaSource, KafkaSourceMessage
-from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Dataflow, Stream
 from bytewax.run import cli_main
 from bytewax.testing import TestingSink
 
@@ -29,6 +31,8 @@ def count(requests: int | None, _: Request) -> tuple[int, tuple[()]]:
 
 if __name__ == "__main__":
     flow = Dataflow("bench")
-    read = op.input("requests", flow, KafkaSource(told.brokers.split(","), [told.topic], tail=False))
+    source = KafkaSource(told.brokers.split(","), [told.topic], tail=False)
+    # Its errors are raised, and our messages have keys and values.
+    read = cast(Stream[KafkaSourceMessage[bytes, bytes]], op.input("requests", flow, source))
     op.output("nowhere", op.stateful_flat_map("count", op.map("account", read, by_account), count), TestingSink([]))
-    cli_main(flow, workers_per_process=1)
+    cli_main(flow, workers_per_process=1)  # type: ignore[no-untyped-call]

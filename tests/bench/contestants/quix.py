@@ -24,9 +24,9 @@ if __name__ == "__main__":
         meter.begin()
         return decoder.decode(value)
 
-    def count(_: Request, state: State) -> int:
+    def count(_: Request, state: State[str, int]) -> int:
         """Count it for its account, which is its key."""
-        requests = state.get("requests", 0) + 1
+        requests: int = state.get("requests", 0) + 1
         state.set("requests", requests)
         if meter.add(1):
             app.stop()

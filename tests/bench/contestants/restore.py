@@ -1,0 +1,44 @@
+"""Restore: what a worker does before its first request, from the changelog that another one has left."""
+
+import asyncio
+import os
+import time
+
+from sinks.policy import Policy
+from streams.engine.changelog import Changelog
+from streams.engine.watch import RESTORE_ROWS
+from streams.pipeline import Pipeline
+from streams.settings import Settings
+
+from ..contest import Report, Task, peak_mb, report, task
+
+
+class Restore(Report, frozen=True, kw_only=True):
+    """All partitions, one after the other."""
+
+    profiles: int
+    seconds: float
+
+
+async def restore(told: Task) -> Restore:
+    """Read the changelog of every partition into a pipeline of its own."""
+    settings = Settings.read(os.environ)
+    policy = Policy.load()
+    pipelines = []
+    async with settings.producer() as producer:
+        changelog = Changelog(producer, settings)
+        began_at, started = time.time(), time.perf_counter()
+        for partition in range(told.partitions):
+            stored = await changelog.read(partition)
+            pipeline = Pipeline(policy)
+            for start in range(0, len(stored.rows), RESTORE_ROWS):
+                pipeline.restore(stored.rows[start : start + RESTORE_ROWS])
+            pipelines.append(pipeline)
+        seconds = time.perf_counter() - started
+    profiles = sum(pipeline.accounts for pipeline in pipelines)
+    return Restore(peak_mb=peak_mb(), began_at=began_at, profiles=profiles, seconds=seconds)
+
+
+if __name__ == "__main__":
+    TOLD = task()
+    report(TOLD, asyncio.run(restore(TOLD)))
