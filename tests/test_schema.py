@@ -6,6 +6,7 @@ import jsonschema
 import msgspec
 import pytest
 from jsonschema.validators import validator_for
+from stories import Raw
 
 from gateway.request import EARLIEST_AT, REASONS, Request, Sketch
 from gateway.schema import asyncapi, request_schema, verdict_schema
@@ -13,7 +14,6 @@ from gateway.verdict import Exposure, Reason, Verdict, encode
 from sinks.audit import Chain
 from sinks.policy import Decision
 from sinks.unreadable import set_aside
-from tests.stories import Raw
 
 GOLDEN = Path(__file__).parent / "golden"
 
