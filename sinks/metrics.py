@@ -48,6 +48,11 @@ class Metrics:
             "How far the newest request of the last batch lies behind the clock.",
             registry=registry,
         )
+        self.lag = Gauge(
+            "stillwatch_lag_requests",
+            "Requests of this worker's partitions that are not committed yet, as of the last poll.",
+            registry=registry,
+        )
         self.batch_duration = Histogram(
             "stillwatch_batch_seconds",
             "From a batch in hand to its decisions in the outbox.",

@@ -117,10 +117,10 @@ async def _work(settings: Settings, policy: Policy) -> int:
             ready=lambda: watch.ready and not app.rebalancing,
             alive=lambda: watch.alive and not app.crashed,
         ):
-            return await _run(app, watch, settings)
+            return await _run(app, watch, metrics, settings)
 
 
-async def _run(app: App, watch: Watch, settings: Settings) -> int:
+async def _run(app: App, watch: Watch, metrics: Metrics, settings: Settings) -> int:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,7 +128,7 @@ async def _run(app: App, watch: Watch, settings: Settings) -> int:
     starting = asyncio.create_task(app.start())
     ended = asyncio.create_task(app.wait_until_stopped())
     asked = asyncio.create_task(told.wait())
-    ticking = asyncio.create_task(_tick(app, watch))
+    ticking = asyncio.create_task(_tick(app, watch, metrics))
     await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
     try:
         async with asyncio.timeout(settings.drain_seconds + STUCK_SECONDS):
@@ -145,10 +145,11 @@ async def _run(app: App, watch: Watch, settings: Settings) -> int:
     return 0
 
 
-async def _tick(app: App, watch: Watch) -> None:
+async def _tick(app: App, watch: Watch, metrics: Metrics) -> None:
     try:
         while not app.should_stop:
             await watch.tick()
+            metrics.lag.set(cast(Consumer, app.consumer).lag)
             await app.sleep(TICK_SECONDS)
     except Exception as fault:
         await app.crash(fault)

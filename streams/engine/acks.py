@@ -26,6 +26,8 @@ class Acks:
 
     committed: int | None = None
     """The offset last committed: the first one not yet finished with. None: nothing was ever committed."""
+    end: int | None = None
+    """Where the partition ended when it was last fetched from."""
     spans: deque[Span] = field(default_factory=deque)
 
     def fetched(self, first: int, last: int) -> Span:
@@ -58,6 +60,6 @@ class Acks:
         self.spans.clear()
 
     @property
-    def records(self) -> int:
-        """Offsets fetched and not committed."""
-        return self.spans[-1].last + 1 - self.spans[0].first if self.spans else 0
+    def lag(self) -> int:
+        """Offsets not committed."""
+        return max(0, (self.end or 0) - (self.committed or 0))

@@ -107,7 +107,8 @@ class Consumer(stock.Consumer):
             if not self.flow_active or self.app.consumer_generation_id != generation or tp in self._withheld:
                 self._dropped = True
                 return
-            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            if tp in self.acks:
+                self.acks[tp].end = self.highwater(tp)
             yield tp, message
 
     async def _fetch_again(self) -> None:
@@ -171,6 +172,11 @@ class Consumer(stock.Consumer):
         # Faust's gaps include the offset just fetched, and grow by one integer a record.
         if tp not in self.acks:
             await super()._add_gap(tp, offset_from, offset_to)
+
+    @property
+    def lag(self) -> int:
+        """Records of our batched partitions that are not committed, as of the last poll."""
+        return sum(acks.lag for acks in self.acks.values())
 
     # Committing
 

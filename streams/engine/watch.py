@@ -23,7 +23,7 @@ from streams.topics import REQUESTS
 
 from .acks import Span
 from .changelog import Log
-from .outbox import Outbox, delivered
+from .outbox import DeliveryError, Outbox, delivered
 from .transport import Chunk
 
 TICK_SECONDS: Final = 0.5
@@ -187,9 +187,13 @@ class Watch:
                 rows = partition.pipeline.snapshot_dirty()
                 position, partition.requests = partition.position, 0
                 partition.checkpointed_at = self._clock()
-            await delivered(under_way)
-            if rows:
-                partition.end = await self._changelog.write(partition.number, position, rows)
+            try:
+                await delivered(under_way)
+                if rows:
+                    partition.end = await self._changelog.write(partition.number, position, rows)
+            except DeliveryError:
+                self._metrics.failed_deliveries.inc()
+                raise
             for span in spans:
                 span.done = True
 
@@ -198,10 +202,11 @@ class Watch:
         await asyncio.gather(*map(self.checkpoint, self._restored()))
 
     async def tick(self) -> None:
-        """Do what is due: ends of verdicts, checkpoints, gauges. Raises DeliveryError."""
+        """Do what is due: ends of verdicts, accounts to forget, checkpoints, gauges. Raises DeliveryError."""
         for partition in self._restored():
             async with partition.busy:
                 await self._announce(partition, partition.pipeline.expire(self._now()))
+                partition.pipeline.sweep()
             if self._clock() - partition.checkpointed_at >= self._settings.checkpoint_seconds:
                 await self.checkpoint(partition)
         if not any(partition.spans for partition in self.partitions.values()):
