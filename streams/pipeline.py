@@ -7,12 +7,14 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
+import zstandard
 
 from gateway.verdict import Exposure, Reason, Verdict
 from models import score as scoring
 from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
 from models.ensemble import Ensemble
 from models.signals import WORDS, TermIndices, evidence
+from models.snapshot import SnapshotError
 from sinks.policy import Decision, Policy
 
 from .batch import Batch, Record, SetAside, read
@@ -65,7 +67,7 @@ class Pipeline:
         self.profiles = Profiles(most_profiles)
         self.typical = Typical()
         self.event_at = 0
-        self._detector = detector if detector is not None else Ensemble(features=DETECTOR_FEATURES)
+        self._detector = detector if detector is not None else Ensemble(DETECTOR_FEATURES, size=16_384)
         self._repeats = Repeats()
         # (until, row) of every rung, soonest first; stale entries are dropped when they come up.
         self._ends: list[tuple[int, int]] = []
@@ -145,6 +147,19 @@ class Pipeline:
         on_a_rung = np.flatnonzero(table["rung"])
         self._ends = list(zip(table["until"][on_a_rung].tolist(), on_a_rung.tolist(), strict=True))
         heapq.heapify(self._ends)
+        self.typical.look_again(self.profiles)
+
+    def snapshot_models(self) -> bytes:
+        """What the detectors have learned, compressed: below a megabyte."""
+        return zstandard.compress(self._detector.snapshot())
+
+    def restore_models(self, stored: bytes) -> None:
+        """Continue from what `snapshot_models` gave. Raises SnapshotError when it is not of this release."""
+        try:
+            raw = zstandard.decompress(stored)
+        except zstandard.ZstdError as error:
+            raise SnapshotError(f"stored models cannot be decompressed: {error}") from error
+        self._detector = Ensemble.restore(raw)
 
     def _cost(self, batch: Batch) -> FloatVector:
         per_input, per_output = self.policy.prices.per_token(batch.models)

@@ -40,6 +40,14 @@ class Typical:
         if self._requests < ROUND_REQUESTS:
             return
         self._requests = 0
+        self._look(profiles)
+
+    def look_again(self, profiles: Profiles) -> None:
+        """Look at enough profiles to know what is typical, after they were restored."""
+        for _ in range(0, min(profiles.height, 16 * ROUND_PROFILES), ROUND_PROFILES):
+            self._look(profiles)
+
+    def _look(self, profiles: Profiles) -> None:
         some = profiles.table[self._next : min(self._next + ROUND_PROFILES, profiles.height)]
         self._next = (self._next + len(some)) % profiles.height
         some = some[some["at"] > 0]

@@ -8,6 +8,7 @@ from stories import DAY, HOUR, MINUTE, SECOND, T0, Raw, records, request, sketch
 
 from gateway.request import Request
 from gateway.verdict import encode
+from models.snapshot import SnapshotError
 from sinks.policy import PACKAGED, Decision, Policy
 from streams.pipeline import Outcome, Pipeline
 
@@ -171,3 +172,20 @@ def test_scores_are_probabilities() -> None:
     assert ((outcome.scores > 0) & (outcome.scores < 1)).all()
     assert outcome.event_at == T0 + 59 * 3 * MINUTE
     assert np.isfinite(outcome.scores).all()
+
+
+def test_restored_models_go_on_as_if_nothing_had_happened() -> None:
+    first, second = Pipeline(POLICY), Pipeline(POLICY)
+    crowd = [one for n in range(60) for one in chat(f"user-{n}", start=T0 + n * MINUTE)]
+    run(first, crowd)
+    second.restore(first.snapshot_dirty())
+    stored = first.snapshot_models()
+    second.restore_models(stored)
+    assert len(stored) < 1_000_000
+    later = records(harvest(start=T0 + DAY), first_offset=100_000)
+    assert first.process(later).scores.tolist() == second.process(later).scores.tolist()
+
+
+def test_models_of_another_release_are_refused() -> None:
+    with pytest.raises(SnapshotError, match="cannot be decompressed"):
+        Pipeline(POLICY).restore_models(b"something else")
