@@ -198,8 +198,8 @@ def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Recor
         finish_length=finish == _FINISH["length"],
         finish_refusal=finish == _FINISH["refusal"],
         address=_hashed(column["ip"]),
-        network=_hashed(column["asn"]),
-        client=_hashed(column["client"]),
+        network=_hashed_few(column["asn"]),
+        client=_hashed_few(column["client"]),
         settings=_hashed_rows(np.stack((max_tokens, numbers("temperature"), numbers("top_p"), choices))),
         system=of_sketches(_hashed_hex([sketch.system for sketch in present])),
         prefix=of_sketches(_hashed_hex([sketch.prefix for sketch in present])),
@@ -232,13 +232,19 @@ def _mixed(raw: Hashes) -> Hashes:
     return np.where(raw == 0, np.uint64(0), mix(raw))
 
 
+def _hashed(column: Sequence[str | None]) -> Hashes:
+    """Text by its CRC-32, which tells enough apart to count thousands."""
+    sums = [0 if value is None else crc32(value.encode()) + 1 for value in column]
+    return _mixed(np.array(sums, dtype=np.uint64))
+
+
 @lru_cache(maxsize=65_536)
 def _sum(value: str | int | None) -> int:
-    # Few values occur, again and again, so most are found in the cache. CRC-32 tells plenty apart to count thousands.
     return 0 if value is None else crc32(str(value).encode()) + 1
 
 
-def _hashed(column: Sequence[str | int | None]) -> Hashes:
+def _hashed_few(column: Sequence[str | int | None]) -> Hashes:
+    """The same for a column of few values, which come again and again."""
     return _mixed(np.fromiter(map(_sum, column), dtype=np.uint64, count=len(column)))
 
 
