@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import streams.pipeline
-from tests.bench.pipeline import NEWEST_AT, STAGES, records_of, stages
+from tests.bench.stages import NEWEST_AT, STAGES, records_of, stages
 from tests.bench.traffic import DAY_MS, Traffic
 
 ROOT = Path(__file__).parents[1]

@@ -140,6 +140,8 @@ class Track(NamedTuple):
         return {
             # Settings of a production worker would lead this one elsewhere.
             **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
+            # `stillwatch worker` sets this for itself, before it loads numpy; a contestant has loaded it by then.
+            "OPENBLAS_NUM_THREADS": "1",
             f"{PREFIX}BROKERS": self.broker.address,
             f"{PREFIX}REPLICATION": "1",
             f"{PREFIX}PARTITIONS": str(self.partitions),

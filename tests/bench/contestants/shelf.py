@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 
 from sinks.policy import Policy
+from streams.cli import _settle
 from streams.pipeline import Pipeline
 
 from ..contest import Report, Task, peak_mb, report, task
-from ..pipeline import NEWEST_AT, cut, records_of
+from ..stages import NEWEST_AT, cut, records_of
 from ..traffic import DAY_MS, Traffic
 
 RESTORED_AT_ONCE = 50_000
@@ -70,5 +71,6 @@ def memory() -> float:
 
 
 if __name__ == "__main__":
+    _settle()
     TOLD = task()
     report(TOLD, shelf(TOLD))
