@@ -65,7 +65,7 @@ async def test_requests_in_verdicts_out(assemble: Assemble) -> None:
     assert worker.status("/ready") == 200
     assert worker.status("/live") == 200
     assert [worker.status(path) for path in ("/", "/table/", "/profiles")] == [404, 404, 404]
-    assert worker.metric("stillwatch_profiles") == 299
+    await fleet.until(lambda: worker.metric("stillwatch_profiles") == 299)
     assert worker.end(signal.SIGTERM) == 0
 
     assert await fleet.committed() == ends

@@ -130,7 +130,6 @@ class Watch:
                 self.release(tp)
         except Exception as fault:
             await self.fail(fault)
-            raise
 
     async def _restore_one(self, partition: Partition) -> None:
         # What a rebalance gives back to us is still here. It is as good as stored if nobody has stored since.
