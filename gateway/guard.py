@@ -1,0 +1,241 @@
+"""Guard: the newest live verdict for each subject, ready for the reply path."""
+
+import heapq
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from .verdict import ACTIONS, Action, Verdict
+
+MOST: Final = 2_000_000
+"""Subjects remembered by default; the README says what they weigh."""
+
+STALE_SECONDS: Final = 60.0
+"""So long without news that we are up to date, and the verdicts held are no longer trusted."""
+
+WhenStale = Literal["allow", "keep"]
+
+_SLOT_MS: Final = 60_000
+"""Verdicts that end in the same minute are forgotten together."""
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """What stands against one subject: as much of its verdict as a reply needs.
+
+    `until` is when it ends on our clock, in ms UTC. `rpm` is the rate of a throttle, None when none was stated.
+    """
+
+    id: str
+    seq: int
+    until: int
+    action: Action
+    enforced: bool
+    """False for what is only tried in shadow mode, and for what was lifted."""
+    scope: str
+    value: str
+    campaign: str | None
+    reason: str | None
+    rpm: float | None
+    link: str | None
+
+    @property
+    def subject(self) -> str:
+        """The subject it speaks of: `scope:value`."""
+        return f"{self.scope}:{self.value}"
+
+
+_SEVERITY: Final = {action: severity for severity, action in enumerate(ACTIONS)}
+
+
+class Guard:
+    """A table from subjects to what stands against them. It reads no clock: every instant comes in as ms UTC.
+
+    All doubt is resolved here, and to the same side: no verdict, an expired one, one in shadow mode, an action that
+    this release does not know (it counts as watch), a table that was not confirmed for `stale_seconds` (unless
+    `when_stale` is "keep"): allow. Enforcement must never be an outage.
+
+    At most `most` subjects are held. When one more comes, the mildest action goes first, and of those the verdict
+    that ends soonest; a newcomer that is itself milder than all others is not taken.
+    """
+
+    def __init__(
+        self, *, most: int = MOST, stale_seconds: float = STALE_SECONDS, when_stale: WhenStale = "allow"
+    ) -> None:
+        self.late = 0
+        """Verdicts refused because a newer one of their subject was known."""
+        self.dropped = 0
+        """Verdicts given up, or not taken, because the table was full."""
+        self._most = most
+        self._stale_ms = int(stale_seconds * 1000)
+        self._when_stale = when_stale
+        self._confirmed_at: int | None = None
+        # One table a scope, so that a look-up builds no string.
+        self._tables: dict[str, dict[str, Standing]] = {"account": {}, "org": {}, "key": {}, "campaign": {}}
+        self._accounts, self._orgs, self._keys, self._campaigns = self._tables.values()
+        self._ends = [_Ends() for _ in ACTIONS]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tables.values()))
+
+    def __iter__(self) -> Iterator[Standing]:
+        """Everything held: live, in shadow, lifted and not yet forgotten."""
+        for table in self._tables.values():
+            yield from table.values()
+
+    def find(self, now: int, account: str, org: str | None = None, keys: tuple[str, ...] = ()) -> Standing | None:
+        """The harshest live verdict that concerns a request; None means allow.
+
+        It may speak of the account, its organisation, its API key (several hashes where the secret was rotated), or
+        the campaign that a live verdict counts one of them to.
+        """
+        if self.stale(now) and self._when_stale == "allow":
+            return None
+        worst = None
+        if (held := self._accounts.get(account)) is not None:
+            worst = self._worse(worst, held, now)
+        if org is not None and (held := self._orgs.get(org)) is not None:
+            worst = self._worse(worst, held, now)
+        for key in keys:
+            if (held := self._keys.get(key)) is not None:
+                worst = self._worse(worst, held, now)
+        return worst
+
+    def _worse(self, worst: Standing | None, other: Standing, now: int) -> Standing | None:
+        if not other.enforced or other.until <= now:
+            return worst
+        if worst is None or _SEVERITY[other.action] > _SEVERITY[worst.action]:
+            worst = other
+        if other.campaign is not None and (campaign := self._campaigns.get(other.campaign)) is not None:
+            return self._worse(worst, campaign, now)  # A campaign belongs to none itself: this goes one step deep.
+        return worst
+
+    def stale(self, now: int) -> bool:
+        """Whether nobody has confirmed for `stale_seconds` that the table is up to date."""
+        return self._confirmed_at is None or now - self._confirmed_at > self._stale_ms
+
+    def confirm(self, at: int) -> None:
+        """Say that the table holds everything that was announced until `at`."""
+        self._confirmed_at = at
+
+    def take(self, verdict: Verdict, now: int) -> bool:
+        """Remember a verdict; False when it is late, over, or finds no room.
+
+        Late is one with a lower `seq` than a live one, or one that was lifted. An equal `seq` replaces: after a crash
+        a detector announces its live verdicts again, and what it says last holds. A verdict ends when it says, but
+        lasts no longer on our clock than it was meant to: a clock that is slow prolongs nobody's trouble.
+        """
+        table = self._tables[verdict.scope]
+        held = table.get(verdict.value)
+        live = held is not None and held.until > now
+        if (
+            held is not None
+            and live
+            and (verdict.seq < held.seq or (verdict.seq == held.seq and held.action == "allow"))
+        ):
+            self.late += 1
+            return False
+        until = min(verdict.expires_at, now + max(verdict.expires_at - verdict.at, 0))
+        if until <= now:
+            # It speaks last all the same: what it replaces no longer holds.
+            if held is not None:
+                self._forget(held)
+            return False
+        self._put(_standing(verdict, until), now)
+        return True
+
+    def lift(self, subject: str, now: int) -> None:
+        """Clear a subject (`scope:value`). Its `seq` is kept while its verdict would have lived, against latecomers."""
+        scope, _, value = subject.partition(":")
+        held = self._tables.get(scope, {}).get(value)
+        if held is None:
+            return
+        if held.until <= now:
+            self._forget(held)
+        else:
+            self._put(msgspec.structs.replace(held, action="allow", enforced=False, reason=None), now)
+
+    def expire(self, now: int) -> int:
+        """Forget what is over; how many went. Look-ups do not need it: it frees memory."""
+        over = [held for ends in self._ends for held in ends.due(now)]
+        for held in over:
+            del self._tables[held.scope][held.value]
+        return len(over)
+
+    def _put(self, new: Standing, now: int) -> None:
+        held = self._tables[new.scope].get(new.value)
+        if held is not None:
+            self._forget(held)
+        elif len(self) >= self._most and not self.expire(now):
+            milder = next((ends for ends in self._ends[: _SEVERITY[new.action] + 1] if len(ends)), None)
+            self.dropped += 1
+            if milder is None:
+                return
+            self._forget(milder.soonest())
+        self._tables[new.scope][new.value] = new
+        self._ends[_SEVERITY[new.action]].add(new)
+
+    def _forget(self, held: Standing) -> None:
+        del self._tables[held.scope][held.value]
+        self._ends[_SEVERITY[held.action]].discard(held)
+
+
+class _Ends:
+    """Standings of one action by the minute in which they end."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, dict[int, Standing]] = {}
+        self._order: list[int] = []  # a heap of the slots, and of some that are gone
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, held: Standing) -> None:
+        slot = held.until // _SLOT_MS
+        if slot not in self._slots:
+            self._slots[slot] = {}
+            heapq.heappush(self._order, slot)
+            if len(self._order) > 2 * len(self._slots) + 64:
+                self._order = sorted(self._slots)
+        self._slots[slot][id(held)] = held
+        self._size += 1
+
+    def discard(self, held: Standing) -> None:
+        slot = held.until // _SLOT_MS
+        del self._slots[slot][id(held)]
+        self._size -= 1
+        if not self._slots[slot]:
+            del self._slots[slot]
+
+    def soonest(self) -> Standing:
+        """Of the first minute in which any ends, the one that came first."""
+        while self._order[0] not in self._slots:
+            heapq.heappop(self._order)
+        return next(iter(self._slots[self._order[0]].values()))
+
+    def due(self, now: int) -> Iterator[Standing]:
+        """Take out everything in minutes that are over."""
+        while self._order and (self._order[0] + 1) * _SLOT_MS <= now:
+            gone = self._slots.pop(heapq.heappop(self._order), {})
+            self._size -= len(gone)
+            yield from gone.values()
+
+
+def _standing(verdict: Verdict, until: int) -> Standing:
+    action = verdict.effective_action
+    rpm, link = verdict.parameters.get("rpm"), verdict.parameters.get("link")
+    return Standing(
+        id=verdict.id,
+        seq=verdict.seq,
+        until=until,
+        action=action,
+        enforced=verdict.mode == "enforce" and action != "allow",
+        scope=verdict.scope,
+        value=verdict.value,
+        campaign=verdict.campaign if verdict.scope != "campaign" else None,
+        # Nobody is told why they are watched, and the watched are most.
+        reason=verdict.reasons[0].text if verdict.reasons and action not in ("allow", "watch") else None,
+        rpm=rpm if isinstance(rpm, float) else None,
+        link=link if isinstance(link, str) else None,
+    )
