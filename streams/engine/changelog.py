@@ -93,7 +93,7 @@ class Changelog:
             consumer.assign([tp])
             consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
             end = (await consumer.end_offsets([tp]))[tp]
-            while (position := await consumer.position(tp)) < max(end, consumer.highwater(tp) or 0):
+            while (position := await consumer.position(tp)) < end:
                 for record in (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ()):
                     ((_, stamp),) = record.headers
                     if stamp >= newest.get(record.key, _NEVER)[0]:
