@@ -208,7 +208,7 @@ def wrong_digits(requests: Iterable[Request]) -> bool:
     digits = [sketch.prefix for sketch in sketches] + [
         sketch.system for sketch in sketches if sketch.system is not None
     ]
-    return _NO_DIGIT.search("".join(digits)) is not None
+    return bool("".join(digits).encode().translate(None, b"0123456789abcdef"))
 
 
 def encode(request: Request) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import compress
+from itertools import compress, repeat
 from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
@@ -160,10 +160,7 @@ def _read_singly(records: Sequence[Record], aside: list[SetAside]) -> tuple[list
 
 
 def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Record]) -> Batch:
-    # Whole structs to tuples, then one transposition: C all the way, about 15 ns a field.
-    column = dict(
-        zip(Request.__struct_fields__, zip(*map(msgspec.structs.astuple, requests), strict=True), strict=True)
-    )
+    column = _transposed(Request, requests)
 
     def numbers(name: str) -> FloatVector:
         return np.array(column[name], dtype=np.float64)  # None becomes NaN
@@ -172,7 +169,7 @@ def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Recor
     finish = np.array([_FINISH.get(word, 0) for word in column["finish"]], dtype=np.int8)
     sketches = _sketches(column["sketch"], column["text"], column["instructions"])
     sketched = np.array([position for position, sketch in enumerate(sketches) if sketch is not None], dtype=np.int64)
-    present = [sketch for sketch in sketches if sketch is not None]
+    told = _transposed(Sketch, [sketch for sketch in sketches if sketch is not None])
 
     def of_sketches(hashes: Hashes) -> Hashes:
         spread = np.zeros(len(requests), dtype=np.uint64)
@@ -201,14 +198,20 @@ def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Recor
         network=_hashed_few(column["asn"]),
         client=_hashed_few(column["client"]),
         settings=_hashed_rows(np.stack((max_tokens, numbers("temperature"), numbers("top_p"), choices))),
-        system=of_sketches(_hashed_hex([sketch.system for sketch in present])),
-        prefix=of_sketches(_hashed_hex([sketch.prefix for sketch in present])),
+        system=of_sketches(_hashed_hex(told["system"])),
+        prefix=of_sketches(_hashed_hex(told["prefix"])),
         # Two prompts share the first LSH band when most of their word shingles agree; 0 is a prompt without words.
-        band=of_sketches(_mixed(np.array([sketch.bands[0] for sketch in present], dtype=np.uint64))),
+        band=of_sketches(_mixed(np.array([bands[0] for bands in told["bands"]], dtype=np.uint64))),
         sketched=sketched,
-        topic=np.frombuffer(b"".join([sketch.topic for sketch in present]), dtype=np.int8).reshape(-1, TOPIC_SIZE),
-        cues=_cues([sketch.cues or () for sketch in present]),
+        topic=np.frombuffer(b"".join(told["topic"]), dtype=np.int8).reshape(-1, TOPIC_SIZE),
+        cues=_cues([cues or () for cues in told["cues"]]),
     )
+
+
+def _transposed(kind: type[msgspec.Struct], structs: Sequence[msgspec.Struct]) -> dict[str, tuple[Any, ...]]:
+    """The fields of equal structs as columns by name. C all the way: about 15 ns a field."""
+    columns = zip(*map(msgspec.structs.astuple, structs), strict=True) if structs else repeat(())
+    return dict(zip(kind.__struct_fields__, columns, strict=False))
 
 
 def _sketches(

@@ -11,7 +11,7 @@ from models.score import NAMES
 
 from .batch import TOPIC_SIZE, Batch
 from .distinct import EPOCH_MS, Hashes, registers
-from .windows import DAY, HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed
+from .windows import DAY, HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed, weights
 
 VOLUMES: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens")
 """Measures summed over every span of SPANS_SECONDS."""
@@ -23,6 +23,7 @@ TRAITS: Final = (
 """Requests that did this. Absent fields count as "did not": what is absent is never evidence."""
 
 TRAIT_SPANS_SECONDS: Final = (DAY, WEEK)
+"""The longest of SPANS_SECONDS."""
 
 DISTINCT: Final = {
     "address": 64, "prefix": 64, "band": 64, "network": 32, "client": 32, "system": 32, "settings": 16,
@@ -109,15 +110,16 @@ def observe(block: Block, batch: Batch, cost: FloatVector, groups: Groups) -> No
         (np.ones(len(batch)), batch.input_tokens, batch.output_tokens, np.nan_to_num(batch.reasoning_tokens)),
         axis=1,
     )[order]
-    block["volumes"] = add_decayed(block["volumes"], SPANS_SECONDS, was_at, now_at, volumes, at, groups)
-    traits = _traits(batch)[order]
-    block["traits"] = add_decayed(block["traits"], TRAIT_SPANS_SECONDS, was_at, now_at, traits, at, groups)
+    kept, counted = weights(now_at - was_at, SPANS_SECONDS), weights(now_at[groups.of] - at, SPANS_SECONDS)
+    block["volumes"] = add_decayed(block["volumes"], kept, counted, volumes, groups)
+    traits, longest = _traits(batch)[order], -len(TRAIT_SPANS_SECONDS)
+    block["traits"] = add_decayed(block["traits"], kept[:, longest:], counted[:, longest:], traits, groups)
     block["totals"] += groups.sums(np.concatenate((volumes, cost[order, None]), axis=1))
 
     minutes, hours = block["minutes"], block["hours"]
     MINUTES.add(minutes, was_at, now_at, at, groups)
     HOURS.add(hours, was_at, now_at, at, groups)
-    _add_topics(block, batch, was_at, now_at, groups)
+    _add_topics(block, batch, kept[:, -1], now_at, groups)
     _add_distinct(block, batch, was_at, now_at, at, groups)
 
 
@@ -138,10 +140,9 @@ def _traits(batch: Batch) -> FloatMatrix:
     return traits
 
 
-def _add_topics(block: Block, batch: Batch, was_at: IntVector, now_at: IntVector, groups: Groups) -> None:
-    decay = np.exp((was_at - now_at) / (WEEK * 1000.0))
-    topic = block["topic"] * decay[:, None]
-    topic_weights = block["topic_weights"] * np.stack((decay, decay * decay), axis=1)
+def _add_topics(block: Block, batch: Batch, kept: FloatVector, now_at: IntVector, groups: Groups) -> None:
+    topic = block["topic"] * kept.astype(np.float32)[:, None]
+    topic_weights = block["topic_weights"] * np.stack((kept, kept * kept), axis=1)
     if len(batch.sketched):
         of_request = np.empty(len(batch), dtype=np.int64)
         of_request[groups.order] = groups.of

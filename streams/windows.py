@@ -59,23 +59,17 @@ class Groups(NamedTuple):
 
 
 def add_decayed(
-    sums: FloatMatrix,
-    spans_seconds: tuple[int, ...],
-    was_at: IntVector,
-    now_at: IntVector,
-    measures: FloatMatrix,
-    at: IntVector,
-    groups: Groups,
+    sums: FloatMatrix, kept: FloatMatrix, counted: FloatMatrix, measures: FloatMatrix, groups: Groups
 ) -> FloatMatrix:
-    """Decay each group's sums from `was_at` to `now_at` (ms) and add its requests.
+    """What is left of each group's sums, and its requests added.
 
-    `sums` has shape (groups, spans, measures), `measures` (requests, measures) and `at` (requests,) in sorted order;
-    returns the new sums. A request later than `now_at` must not occur; an earlier one counts less, whenever it comes.
+    `sums` has shape (groups, spans, measures), `measures` (requests, measures) in sorted order. Both weights come from
+    `weights`: `kept` (groups, spans) for the time since the sums were last right, `counted` (requests, spans) for the age
+    of each request at the new instant. A late request simply counts less.
     """
-    kept = sums * weights(now_at - was_at, spans_seconds)[:, :, None]
-    added = weights(now_at[groups.of] - at, spans_seconds)[:, :, None] * measures[:, None, :]
+    added = counted[:, :, None] * measures[:, None, :]
     shape = added.shape
-    return kept + groups.sums(added.reshape(shape[0], -1)).reshape(-1, shape[1], shape[2])
+    return sums * kept[:, :, None] + groups.sums(added.reshape(shape[0], -1)).reshape(-1, shape[1], shape[2])
 
 
 class Ring(NamedTuple):

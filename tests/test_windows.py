@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.windows import DAY, HOUR, MINUTE, MINUTES, SPANS_SECONDS, Groups, Ring, add_decayed, steadiness
+from streams.windows import DAY, HOUR, MINUTE, MINUTES, SPANS_SECONDS, Groups, Ring, add_decayed, steadiness, weights
 
 MINUTE_MS = 60_000
 
@@ -19,7 +19,8 @@ def decayed(events: list[tuple[int, float]], spans: tuple[int, ...], split: int)
             was, now = now or int(at.max()), max(now, int(at.max()))
             amounts = np.array([[event[1]] for event in batch])
             groups = Groups.by(np.zeros(len(batch), dtype=np.int64))
-            sums = add_decayed(sums, spans, np.array([was]), np.array([now]), amounts, at, groups)
+            kept, counted = weights(np.array([now - was]), spans), weights(now - at, spans)
+            sums = add_decayed(sums, kept, counted, amounts, groups)
     return now, sums[0, :, 0]
 
 
