@@ -101,6 +101,8 @@ class Account:
     payment: str | None = None
     billing_country: str | None = None
     lacks: frozenset[str] = field(default_factory=frozenset)
+    cover: bool = False
+    """Whether these requests hide those of an attacking account of the same name."""
 
     def __post_init__(self) -> None:
         self.tag = self.tag or f"{zlib.crc32(self.label.account.encode()):08x}"

@@ -1,17 +1,20 @@
 """Attacks: campaigns that copy a model's abilities through its API."""
 
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from . import grammar, places
+from . import grammar, places, rhythm
 from .accounts import (
     DAY_MS,
     ERROR,
     LENGTH,
+    REFUSAL,
     STOP,
     Account,
     Label,
@@ -25,9 +28,9 @@ from .accounts import (
     lacking,
     token_hex,
 )
-from .honest import CLIENTS, FIRST_TOKEN_MS, MODELS, REASONS, TOKEN_MS, Spread, latency
+from .honest import CHAT, CLIENTS, CODING, FIRST_TOKEN_MS, MODELS, REASONS, TOKEN_MS, Seat, Spread, latency, people
 from .prompts import Prompts
-from .rhythm import Ints
+from .rhythm import Floats, Ints
 
 Addresses = Callable[[np.random.Generator], list[Place]]
 
@@ -53,10 +56,27 @@ class Scenario(NamedTuple):
     input: Spread
     output: Spread
     addresses: Addresses
-    plan: str
+    plan: str | None
+    """None: plan, pathway, client, billing country and age are drawn as for honest accounts."""
     instructions: str | None = None
     cards: int = 5
     """Accounts that pay with one instrument."""
+    apart: bool = False
+    """Whether each account has addresses of its own."""
+    requests: int | None = None
+    """All that the campaign wants; None: it goes on to the end of the stream."""
+    rhythm: Floats | None = None
+    """Share of a day's requests by hour, sent at chance instants; None: a constant sleep between calls."""
+    settings: int = 0
+    """Settings that each account varies at random; 0: always the same."""
+    refused: int = 0
+    """Requests of each account with which it looks for a technique: most of them are refused."""
+    pivot: str | None = None
+    """The model that it goes over to when half of its time is gone."""
+    cover: float = 0.0
+    """Share of each account's requests that are unrelated customers'."""
+    replaced: bool = False
+    """Whether an account that was acted on is replaced at once. Only the arena acts on accounts."""
 
 
 def rotating(dice: np.random.Generator) -> list[Place]:
@@ -75,15 +95,26 @@ def resold(dice: np.random.Generator) -> list[Place]:
     return [*(places.server(dice) for _ in range(6)), *(places.vpn(dice) for _ in range(6))]
 
 
-def _anything(luck: Random) -> str:
+def servers(dice: np.random.Generator) -> list[Place]:
+    """One to four rented servers, as an honest batch job has them."""
+    return [places.server(dice) for _ in range(int(dice.integers(1, 5)))]
+
+
+def households(dice: np.random.Generator) -> list[Place]:
+    """A household's address and its phones, as a person has them."""
+    country = places.HOMES[int(dice.integers(len(places.HOMES)))][1]
+    return [places.home(dice, country), *(places.mobile(dice, country) for _ in range(int(dice.integers(0, 8))))]
+
+
+def anything(luck: Random) -> str:
     return grammar.grow(grammar.SUBJECTS[int(luck.random() * len(grammar.SUBJECTS))], luck)
 
 
-def _graded(luck: Random) -> str:
+def graded(luck: Random) -> str:
     return grammar.grow("rubric", luck) + grammar.grow("graded", luck)
 
 
-def _reasoned(luck: Random) -> str:
+def reasoned(luck: Random) -> str:
     return grammar.grow("word_problem", luck) + grammar.grow("inline_tags", luck)
 
 
@@ -105,7 +136,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         daily=733,
         workers=1,
         questions=2_000,
-        text=_anything,
+        text=anything,
         repeats=1,
         setting=PIPELINE._replace(model=MODELS[0]),
         input=Spread(45, 0.5),
@@ -120,7 +151,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         daily=860,
         workers=2,
         questions=1_000,
-        text=_graded,
+        text=graded,
         repeats=1,
         setting=PIPELINE._replace(model=MODELS[0], client=CLIENTS[10], temperature=0.0, top_p=None, max_tokens=4_096),
         input=Spread(210, 0.15),
@@ -136,7 +167,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         daily=12_000,
         workers=48,
         questions=1_500,
-        text=_reasoned,
+        text=reasoned,
         repeats=4,
         setting=PIPELINE,
         input=Spread(90, 0.3),
@@ -149,26 +180,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 """Attacks by name. One line more is one scenario more."""
 
 
-def campaigns(
-    scenarios: Iterable[str], seed: int, start_at: int, end_at: int, prompts: Prompts, begins_at: int | None = None
-) -> list[Account]:
-    """The accounts of several campaigns. ValueError for a scenario that is not in `SCENARIOS`."""
-    accounts: list[Account] = []
-    for name in scenarios:
-        if name not in SCENARIOS:
-            raise ValueError(f"unknown scenario {name!r}; known: {', '.join(SCENARIOS)}")
-        accounts += campaign(name, seed, start_at, end_at, prompts, begins_at)
-    return accounts
-
-
 def campaign(
-    name: str, seed: int, start_at: int, end_at: int, prompts: Prompts, begins_at: int | None
+    name: str, scenario: Scenario, seed: int, start_at: int, end_at: int, prompts: Prompts, begins_at: int | None
 ) -> list[Account]:
     """The accounts of one scenario, from `begins_at` (ms; default: its share of the stream) to the end.
 
-    They are opened within the two days before; each works its part of one question list, a few seconds apart.
+    They are opened within the two days before; each works its part of one question list, a few seconds apart. Cover
+    traffic comes as accounts of its own, of the same name as the one they cover.
     """
-    scenario = SCENARIOS[name]
     if begins_at is None:
         begins_at = start_at + int(scenario.begins * (end_at - start_at))
     shared = dice_for(seed, name)
@@ -176,9 +195,7 @@ def campaign(
     addresses = scenario.addresses(shared)
     system = prompts.system(scenario.instructions) if scenario.instructions else None
     cards = [token_hex(shared) for _ in range(1 + scenario.accounts // scenario.cards)]
-    # The sleep is what the daily rate leaves between two answers.
-    answer_ms = FIRST_TOKEN_MS + TOKEN_MS * scenario.output.median * np.exp(scenario.output.sigma**2 / 2)
-    sleep_ms = max(1_000.0, DAY_MS * scenario.workers / scenario.daily - answer_ms)
+    client = CLIENTS[int(shared.integers(len(CLIENTS)))]
     accounts = []
     for i in range(scenario.accounts):
         dice = dice_for(seed, name, i)
@@ -204,22 +221,112 @@ def campaign(
             billing_country="US",
             lacks=lacking(dice),
         )
-        ask = partial(_part, scenario, pool, i)
         first_at = begins_at + int(dice.integers(0, 5_000))
-        work_ = work(
-            dice,
-            first_at,
-            ask,
-            workers=scenario.workers,
-            sleep_ms=sleep_ms,
-            setting=scenario.setting,
-            input=scenario.input,
-            output=scenario.output,
-            addresses=len(addresses),
-        )
-        account.rows = in_order(work_, begins_at, end_at)
+        if scenario.plan is None:
+            _liken(account, scenario, client, begins_at, i, dice_for(seed, name, i, "likeness"))
+        asked = _asked(scenario, account, dice, first_at, partial(_part, scenario, pool, i))
+        rows = in_order(asked, begins_at, end_at)
+        account.rows = _turned(scenario, account, rows, (begins_at + end_at) // 2, dice_for(seed, name, i, "turns"))
         accounts.append(account)
+        if scenario.cover:
+            accounts += _covers(scenario, account, dice_for(seed, name, i, "cover"), begins_at, end_at, prompts)
     return accounts
+
+
+def _liken(
+    account: Account, scenario: Scenario, client: str, begins_at: int, number: int, dice: np.random.Generator
+) -> None:
+    """Give an account what an honest one of its size may have too. Every second one is old: it was bought."""
+    account.plan = ("pro", "team", "scale", "pay_as_you_go")[int(dice.integers(4))]
+    account.pathway = "first_party" if dice.random() < 0.8 else "cloud-east"
+    if number % 2:
+        account.opened_at = begins_at - int(Spread(140, 1.3).draw(dice, 1)[0]) * DAY_MS
+    if scenario.apart:
+        account.places = scenario.addresses(dice)
+    if "identity" not in account.lacks:
+        account.billing_country = account.places[0].country
+    else:
+        account.opened_at = None
+    if "network" in account.lacks:
+        account.places = [Place(place.ip, None, None, None) for place in account.places]
+    setting = scenario.setting._replace(client=None if "network" in account.lacks else client)
+    if "settings" in account.lacks:
+        setting = setting._replace(max_tokens=None, temperature=None, top_p=None)
+    account.settings = [setting]
+    for _ in range(scenario.settings - 1):
+        account.settings.append(
+            setting._replace(
+                max_tokens=(None, 1_024, 2_048, 4_096, 8_192)[int(dice.integers(5))],
+                temperature=round(float(dice.uniform(0.2, 1.2)), 1),
+                client=setting.client and CLIENTS[int(dice.integers(3))],
+            )
+        )
+    if scenario.pivot:
+        account.settings.append(setting._replace(model=scenario.pivot))
+
+
+def _asked(
+    scenario: Scenario, account: Account, dice: np.random.Generator, first_at: int, ask: Callable[[Ints, Rows], None]
+) -> Iterator[tuple[int, Rows]]:
+    """An account's requests, at a constant pace or in the scenario's rhythm: what `in_order` takes."""
+    requests = None if scenario.requests is None else scenario.requests // scenario.accounts
+    answers = Answers(scenario.setting, scenario.input, scenario.output, len(account.places))
+    if scenario.rhythm is not None:
+        return _by_the_clock(dice, first_at, ask, scenario.daily, scenario.rhythm, answers)
+    # The sleep is what the daily rate leaves between two answers.
+    answer_ms = FIRST_TOKEN_MS + TOKEN_MS * scenario.output.median * np.exp(scenario.output.sigma**2 / 2)
+    sleep_ms = max(1_000.0, DAY_MS * scenario.workers / scenario.daily - answer_ms)
+    return work(dice, first_at, ask, workers=scenario.workers, sleep_ms=sleep_ms, answers=answers, requests=requests)
+
+
+def _turned(
+    scenario: Scenario, account: Account, chunks: Iterator[Rows], pivot_at: int, dice: np.random.Generator
+) -> Iterator[Rows]:
+    """The same requests with what changes in the course of a campaign: refusals at first, settings, the model."""
+    for rows in chunks:
+        if scenario.refused:
+            refused = (rows["number"] < scenario.refused) & (dice.random(len(rows)) < 0.8)
+            rows["finish"][refused] = REFUSAL
+            rows["output"][refused] = np.minimum(rows["output"][refused], 40)
+            rows["reasoning"] = np.minimum(rows["reasoning"], rows["output"])
+        if scenario.settings:
+            rows["setting"] = dice.integers(0, len(account.settings), len(rows))
+        if scenario.pivot:
+            turned = rows["at"] >= pivot_at
+            rows["setting"] = turned
+            rows["reasoning"] = np.where(turned, rows["output"] * 8 // 10, -1)
+        yield rows
+
+
+def _covers(
+    scenario: Scenario, account: Account, dice: np.random.Generator, start_at: int, end_at: int, prompts: Prompts
+) -> list[Account]:
+    """Unrelated customers whose requests go through an attacking account, from the same servers."""
+    daily = scenario.daily * scenario.cover / (1 - scenario.cover)
+    customers = max(2, round(daily / 60))
+    covers = []
+    for number in range(customers):
+        habit = (CHAT, CODING)[number % 2]._replace(daily=Spread(daily / customers, 0.3))
+        seat = Seat(account.label.account, account.label.kind, dice, start_at, end_at, prompts)
+        customer = people(seat, habit)
+        covers.append(
+            replace(
+                account,
+                tag=f"{zlib.crc32(f'{account.tag} {number}'.encode()):08x}",
+                settings=customer.settings,
+                system=customer.system,
+                rows=_through(customer.rows, len(account.places)),
+                daily=daily / customers,
+                cover=True,
+            )
+        )
+    return covers
+
+
+def _through(chunks: Iterator[Rows], places: int) -> Iterator[Rows]:
+    for rows in chunks:
+        rows["place"] %= places
+        yield rows
 
 
 def _part(scenario: Scenario, pool: range, account: int, requests: Ints, batch: Rows) -> None:
@@ -230,6 +337,54 @@ def _part(scenario: Scenario, pool: range, account: int, requests: Ints, batch: 
     batch["variation"] = question // len(pool)
 
 
+class Answers(NamedTuple):
+    """How an account asks and what it gets: setting, token counts, and how many addresses it sends from."""
+
+    setting: Setting
+    input: Spread
+    output: Spread
+    addresses: int
+
+    def draw(self, dice: np.random.Generator, size: int) -> Rows:
+        """`size` answered requests without instants or prompts; one in a hundred is turned away."""
+        batch = empty(size)
+        cap = self.setting.max_tokens or 2**31
+        written = self.output.draw(dice, size)
+        busy = dice.random(size) < 0.01
+        batch["status"] = np.where(busy, 429, 200)
+        batch["finish"] = np.where(busy, ERROR, np.where(written >= cap, LENGTH, STOP))
+        batch["output"] = np.where(busy, 0, np.minimum(written, cap))
+        if self.setting.model == REASONS:
+            batch["reasoning"] = batch["output"] * 8 // 10
+        batch["latency"] = latency(dice, batch["output"], 0.1)
+        batch["input"] = self.input.draw(dice, size)
+        batch["turns"] = 1
+        batch["place"] = dice.integers(0, self.addresses, size)
+        return batch
+
+
+def _by_the_clock(
+    dice: np.random.Generator,
+    first_at: int,
+    ask: Callable[[Ints, Rows], None],
+    daily: float,
+    hours: Floats,
+    answers: Answers,
+) -> Iterator[tuple[int, Rows]]:
+    """About `daily` requests a day at chance instants, in the rhythm of a day. Yields what `in_order` takes."""
+    day_at = first_at - first_at % DAY_MS
+    sent = 0
+    while True:
+        at = np.sort(rhythm.instants(dice, day_at, dice.poisson(np.full(1, daily)), 0, hours))
+        at = at[at >= first_at]
+        batch = answers.draw(dice, len(at))
+        batch["at"] = at
+        ask(np.arange(sent, sent + len(at)), batch)
+        sent += len(at)
+        day_at += DAY_MS
+        yield day_at, batch
+
+
 def work(
     dice: np.random.Generator,
     first_at: int,
@@ -237,10 +392,7 @@ def work(
     *,
     workers: int,
     sleep_ms: float,
-    setting: Setting,
-    input: Spread,  # noqa: A002
-    output: Spread,
-    addresses: int,
+    answers: Answers,
     requests: int | None = None,
 ) -> Iterator[tuple[int, Rows]]:
     """Workers that each send, wait for the answer, sleep a constant time and send again, day and night.
@@ -250,22 +402,10 @@ def work(
     """
     clocks = first_at + 250.0 * np.arange(workers)
     cycles = max(8, 400 // workers)
-    cap = setting.max_tokens or 2**31
     sent = 0
     while requests is None or sent < requests:
         size = cycles * workers
-        batch = empty(size)
-        written = output.draw(dice, size)
-        busy = dice.random(size) < 0.01
-        batch["status"] = np.where(busy, 429, 200)
-        batch["finish"] = np.where(busy, ERROR, np.where(written >= cap, LENGTH, STOP))
-        batch["output"] = np.where(busy, 0, np.minimum(written, cap))
-        if setting.model == REASONS:
-            batch["reasoning"] = batch["output"] * 8 // 10
-        batch["latency"] = latency(dice, batch["output"], 0.1)
-        batch["input"] = input.draw(dice, size)
-        batch["turns"] = 1
-        batch["place"] = dice.integers(0, addresses, size)
+        batch = answers.draw(dice, size)
         spent = batch["latency"].astype(np.float64).reshape(cycles, workers) + sleep_ms
         passed = np.cumsum(spent, axis=0)
         batch["at"] = (clocks + passed - spent).reshape(size)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from gateway.request import encode
 
 from .accounts import DAY_MS
-from .attacks import campaigns
+from .families import campaigns
 from .prompts import Prompts
 from .stream import Stream, crowd
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from gateway.request import Request
 
 from .accounts import DAY_MS, FINISHES, Account, Label, Rows, dice_for
-from .attacks import SCENARIOS, campaigns
+from .attacks import SCENARIOS
+from .families import campaigns
 from .honest import honest
 from .prompts import Prompts
 

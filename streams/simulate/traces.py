@@ -43,7 +43,8 @@ from .accounts import (
     luck_of,
     token_hex,
 )
-from .attacks import PIPELINE, campaigns, work
+from .attacks import PIPELINE, Answers, work
+from .families import campaigns
 from .honest import CLIENTS, MODELS, Spread, answer, chosen_setting
 from .prompts import Prompts
 from .recordings import RECORDED_DAYS, Recording, arrivals, pairs, recordings, tokens
@@ -268,10 +269,7 @@ def _harvest(span: _Span, texts: TextSet, number: int) -> Account:
         ask,
         workers=harvest.workers,
         sleep_ms=harvest.sleep_ms,
-        setting=harvest.setting,
-        input=Spread(1, 0.0),
-        output=harvest.output,
-        addresses=len(account.places),
+        answers=Answers(harvest.setting, Spread(1, 0.0), harvest.output, len(account.places)),
         requests=requests,
     )
     account.rows = in_order(asked, begins_at, span.end_at)
