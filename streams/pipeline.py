@@ -139,15 +139,39 @@ class Pipeline:
         return self.profiles.changed()
 
     def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> None:
-        """Take stored profiles back, before the first batch."""
-        self.profiles.restore(list(rows))
-        table = self.profiles.table[: self.profiles.height]
-        if len(table):
-            self.event_at = int(table["at"].max())
-        on_a_rung = np.flatnonzero(table["rung"])
-        self._ends = list(zip(table["until"][on_a_rung].tolist(), on_a_rung.tolist(), strict=True))
-        heapq.heapify(self._ends)
+        """Take stored profiles back, before the first batch; in as many pieces as one likes."""
+        places = self.profiles.restore(rows)
+        restored = self.profiles.table[places]
+        self.event_at = max(self.event_at, int(restored["at"].max(initial=0)))
+        on_a_rung = np.flatnonzero(restored["rung"])
+        for until, row in zip(restored["until"][on_a_rung].tolist(), places[on_a_rung].tolist(), strict=True):
+            heapq.heappush(self._ends, (until, row))
         self.typical.look_again(self.profiles)
+
+    def recall(self, ids: Sequence[str]) -> None:
+        """Remember ids of requests that were counted before this pipeline began."""
+        self._repeats.first_seen(ids)
+
+    def live(self) -> list[Decision]:
+        """The verdicts in force, each as it was announced (same seq, same instant), to announce them again.
+
+        Only their reasons may say a little more: they are worked out from what the profile holds by now.
+        """
+        rows = np.unique([row for _, row in self._ends]).astype(np.int64)
+        rows = rows[self.profiles.table["rung"][rows] > 0]
+        if not len(rows):
+            return []
+        block = self.profiles.table[rows]
+        found = features(block)
+        largest = evidence(found, len(block)).terms
+        decisions = []
+        for position, row in enumerate(rows.tolist()):
+            one = block[position : position + 1]
+            one["seq"] -= 1
+            rung = int(one["rung"][0])
+            at = int(one["until"][0]) - self.policy.rulings[rung].seconds * 1000
+            decisions.append(self._decision(row, one, rung, at, _of(found, position), largest[position]))
+        return decisions
 
     def snapshot_models(self) -> bytes:
         """What the detectors have learned, compressed: below a megabyte."""
@@ -205,7 +229,7 @@ class Pipeline:
             one["until"] = one["at"] + ruling.seconds * 1000 if rung[position] else 0
             if rung[position]:
                 heapq.heappush(self._ends, (int(one["until"][0]), row))
-            values = {name: float(value[position]) for name, value in found.items()}
+            values = _of(found, position)
             decisions.append(
                 self._decision(row, one, int(rung[position]), int(at[position]), values, largest[position])
             )
@@ -265,3 +289,8 @@ class Pipeline:
                 return
             term = largest[column] if column < len(largest) else -1
             yield self.typical.reason(scoring.NAMES[column], weight, None if term < 0 else _WORDS[term], values)
+
+
+def _of(found: Features, position: int) -> dict[str, float]:
+    """The features of one profile."""
+    return {name: float(value[position]) for name, value in found.items()}

@@ -1,6 +1,6 @@
 """Profile: what we remember of one account."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -73,6 +73,9 @@ PROFILE: Final = np.dtype(
 )
 """One profile, about 1.6 KB. Fields are views with one row an account; a whole row moves, or is stored, as one piece.
 """
+
+STORED: Final = np.dtype([("layout", np.int64), ("profile", PROFILE)])
+"""A profile as it is stored."""
 
 Block = npt.NDArray[np.void]
 
@@ -262,31 +265,37 @@ class Profiles:
         """
         rows = np.flatnonzero(self._dirty)
         self._dirty[rows] = False
-        packed = self.table[rows].tobytes()
-        size = PROFILE.itemsize
+        stored = np.empty(len(rows), dtype=STORED)
+        stored["layout"] = LAYOUT
+        stored["profile"] = self.table[rows]
+        size, packed = STORED.itemsize, stored.tobytes()
         forgotten = [(account, None) for account in sorted(self._dropped) if account not in self._row]
         self._dropped.clear()
         return forgotten + [
-            (self._names[row], _HEADER + packed[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
+            (self._names[row], packed[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
         ]
 
-    def restore(self, stored: Sequence[tuple[str, bytes | None]]) -> None:
+    def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> IntVector:
         """Take rows that `changed` once gave, all at once; a later row of the same account wins, None removes it.
 
-        Raises ValueError for a row of another layout or length: a profile is never misread.
+        Returns where they are now. Raises ValueError for a row of another layout or length: none is ever misread.
         """
-        newest = {account: row for account, row in dict(stored).items() if row is not None}
+        newest = {account: row for account, row in dict(rows).items() if row is not None}
         for account, row in newest.items():
-            if len(row) != len(_HEADER) + PROFILE.itemsize or not row.startswith(_HEADER):
+            if len(row) != STORED.itemsize:
                 raise ValueError(
-                    f"stored profile of account {account!r}: {len(row)} bytes starting {row[: len(_HEADER)].hex()!r}; "
-                    f"layout {LAYOUT} has {len(_HEADER) + PROFILE.itemsize} bytes starting {_HEADER.hex()!r}"
+                    f"stored profile of account {account!r}: {len(row)} bytes, "
+                    f"where layout {LAYOUT} has {STORED.itemsize}"
                 )
-        if not newest:
-            return
-        skip = len(_HEADER)
-        joined = b"".join([row[skip:] for row in newest.values()])
-        self.table[self.rows(newest)] = np.frombuffer(joined, dtype=PROFILE)
+        stored = np.frombuffer(b"".join(newest.values()), dtype=STORED)
+        for position in np.flatnonzero(stored["layout"] != LAYOUT).tolist():
+            raise ValueError(
+                f"stored profile of account {list(newest)[position]!r}: layout {stored['layout'][position]}, "
+                f"where this release reads layout {LAYOUT}"
+            )
+        places = self.rows(newest)
+        self.table[places] = stored["profile"]
+        return places
 
     def _place(self, account: str) -> int:
         if self._free:
@@ -303,6 +312,3 @@ class Profiles:
         self.table.resize(size, refcheck=False)
         self.table[was:] = blank(1)
         self._dirty.resize(size, refcheck=False)
-
-
-_HEADER: Final = b"SWP" + bytes([LAYOUT])

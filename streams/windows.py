@@ -63,9 +63,9 @@ def add_decayed(
 ) -> FloatMatrix:
     """What is left of each group's sums, and its requests added.
 
-    `sums` has shape (groups, spans, measures), `measures` (requests, measures) in sorted order. Both weights come from
-    `weights`: `kept` (groups, spans) for the time since the sums were last right, `counted` (requests, spans) for the age
-    of each request at the new instant. A late request simply counts less.
+    `sums` has shape (groups, spans, measures), `measures` (requests, measures) in sorted order. Both weights come
+    from `weights`: `kept` (groups, spans) for the time since the sums were last right, `counted` (requests, spans)
+    for the age of each request at the new instant. A late request simply counts less.
     """
     added = counted[:, :, None] * measures[:, None, :]
     shape = added.shape

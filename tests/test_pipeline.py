@@ -189,3 +189,23 @@ def test_restored_models_go_on_as_if_nothing_had_happened() -> None:
 def test_models_of_another_release_are_refused() -> None:
     with pytest.raises(SnapshotError, match="cannot be decompressed"):
         Pipeline(POLICY).restore_models(b"something else")
+
+
+def test_live_verdicts_are_announced_again_as_they_were() -> None:
+    first, second = Pipeline(POLICY), Pipeline(POLICY)
+    last = run(first, harvest())[-1].verdict
+    second.restore(first.snapshot_dirty())
+    (again,) = (one.verdict for one in second.live())
+    assert (again.id, again.seq, again.at, again.action, again.expires_at) == (
+        last.id, last.seq, last.at, last.action, last.expires_at,
+    )  # fmt: skip
+    assert [reason.signal for reason in again.reasons]
+    assert second.live()[0].verdict.seq == last.seq
+    assert Pipeline(POLICY).live() == []
+
+
+def test_an_id_recalled_from_before_the_start_counts_no_second_time() -> None:
+    pipeline = Pipeline(POLICY)
+    pipeline.recall(["r1", "r2"])
+    outcome = pipeline.process(records([request(id="r2"), request(id="r3", at=T0 + 1)]))
+    assert (outcome.requests, outcome.repeated) == (1, 1)

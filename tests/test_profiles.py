@@ -149,11 +149,13 @@ def test_the_newest_of_two_stored_rows_wins() -> None:
 
 
 def test_a_row_of_another_layout_is_refused_never_misread() -> None:
-    (account, row), *_ = observed([request()]).changed()
-    with pytest.raises(ValueError, match=rf"account 'ada'.*layout {LAYOUT} has"):
-        Profiles().restore([(account, row[:3] + bytes([LAYOUT + 1]) + row[4:])])
-    with pytest.raises(ValueError, match="account 'ada'"):
-        Profiles().restore([(account, row[:-1])])
+    stored = observed([request("ada"), request("bob")]).changed()
+    (account, row) = stored[1]
+    assert row is not None
+    with pytest.raises(ValueError, match=rf"account 'bob': layout {LAYOUT + 1}, where this release reads"):
+        Profiles().restore([stored[0], (account, bytes([LAYOUT + 1]) + row[1:])])
+    with pytest.raises(ValueError, match=r"account 'bob': \d+ bytes"):
+        Profiles().restore([stored[0], (account, row[:-1])])
 
 
 def test_a_profile_fits_two_kibibytes_with_its_name() -> None:
