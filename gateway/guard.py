@@ -1,6 +1,7 @@
 """Guard: the newest live verdict for each subject, ready for the reply path."""
 
 import heapq
+import sys
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -8,7 +9,7 @@ import msgspec
 
 from .verdict import ACTIONS, Action, Verdict
 
-MOST: Final = 2_000_000
+MOST: Final = 1_000_000
 """Subjects remembered by default; the README says what they weigh."""
 
 STALE_SECONDS: Final = 60.0
@@ -16,11 +17,14 @@ STALE_SECONDS: Final = 60.0
 
 WhenStale = Literal["allow", "keep"]
 
+_LONGEST_REASON: Final = 400
+_LONGEST_LINK: Final = 2_000
+
 _SLOT_MS: Final = 60_000
 """Verdicts that end in the same minute are forgotten together."""
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class Standing(msgspec.Struct, frozen=True, gc=False, eq=False):
     """What stands against one subject: as much of its verdict as a reply needs.
 
     `until` is when it ends on our clock, in ms UTC. `rpm` is the rate of a throttle, None when none was stated.
@@ -45,6 +49,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
         return f"{self.scope}:{self.value}"
 
 
+# The strings of this table are shared by all that stands: a million copies of "watch" weigh 54 MB.
+_SHARED: Final = {action: action for action in ACTIONS}
 _SEVERITY: Final = {action: severity for severity, action in enumerate(ACTIONS)}
 
 
@@ -69,7 +75,8 @@ class Guard:
         self._most = most
         self._stale_ms = int(stale_seconds * 1000)
         self._when_stale = when_stale
-        self._confirmed_at: int | None = None
+        self.confirmed_at: int | None = None
+        """Everything announced until then (ms UTC) is known; None before the topic was read."""
         # One table a scope, so that a look-up builds no string.
         self._tables: dict[str, dict[str, Standing]] = {"account": {}, "org": {}, "key": {}, "campaign": {}}
         self._accounts, self._orgs, self._keys, self._campaigns = self._tables.values()
@@ -112,11 +119,11 @@ class Guard:
 
     def stale(self, now: int) -> bool:
         """Whether nobody has confirmed for `stale_seconds` that the table is up to date."""
-        return self._confirmed_at is None or now - self._confirmed_at > self._stale_ms
+        return self.confirmed_at is None or now - self.confirmed_at > self._stale_ms
 
     def confirm(self, at: int) -> None:
         """Say that the table holds everything that was announced until `at`."""
-        self._confirmed_at = at
+        self.confirmed_at = at
 
     def take(self, verdict: Verdict, now: int) -> bool:
         """Remember a verdict; False when it is late, over, or finds no room.
@@ -155,6 +162,13 @@ class Guard:
         else:
             self._put(msgspec.structs.replace(held, action="allow", enforced=False, reason=None), now)
 
+    def clear(self) -> None:
+        """Forget everything; stale until confirmed again."""
+        self.confirmed_at = None
+        for table in self._tables.values():
+            table.clear()
+        self._ends = [_Ends() for _ in ACTIONS]
+
     def expire(self, now: int) -> int:
         """Forget what is over; how many went. Look-ups do not need it: it frees memory."""
         over = [held for ends in self._ends for held in ends.due(now)]
@@ -184,7 +198,7 @@ class _Ends:
     """Standings of one action by the minute in which they end."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, dict[int, Standing]] = {}
+        self._slots: dict[int, set[Standing]] = {}
         self._order: list[int] = []  # a heap of the slots, and of some that are gone
         self._size = 0
 
@@ -194,36 +208,36 @@ class _Ends:
     def add(self, held: Standing) -> None:
         slot = held.until // _SLOT_MS
         if slot not in self._slots:
-            self._slots[slot] = {}
+            self._slots[slot] = set()
             heapq.heappush(self._order, slot)
             if len(self._order) > 2 * len(self._slots) + 64:
                 self._order = sorted(self._slots)
-        self._slots[slot][id(held)] = held
+        self._slots[slot].add(held)
         self._size += 1
 
     def discard(self, held: Standing) -> None:
         slot = held.until // _SLOT_MS
-        del self._slots[slot][id(held)]
+        self._slots[slot].remove(held)
         self._size -= 1
         if not self._slots[slot]:
             del self._slots[slot]
 
     def soonest(self) -> Standing:
-        """Of the first minute in which any ends, the one that came first."""
+        """One of those that end in the first minute in which any ends."""
         while self._order[0] not in self._slots:
             heapq.heappop(self._order)
-        return next(iter(self._slots[self._order[0]].values()))
+        return next(iter(self._slots[self._order[0]]))
 
     def due(self, now: int) -> Iterator[Standing]:
         """Take out everything in minutes that are over."""
         while self._order and (self._order[0] + 1) * _SLOT_MS <= now:
-            gone = self._slots.pop(heapq.heappop(self._order), {})
+            gone = self._slots.pop(heapq.heappop(self._order), set())
             self._size -= len(gone)
-            yield from gone.values()
+            yield from gone
 
 
 def _standing(verdict: Verdict, until: int) -> Standing:
-    action = verdict.effective_action
+    action = _SHARED[verdict.effective_action]
     rpm, link = verdict.parameters.get("rpm"), verdict.parameters.get("link")
     return Standing(
         id=verdict.id,
@@ -233,9 +247,9 @@ def _standing(verdict: Verdict, until: int) -> Standing:
         enforced=verdict.mode == "enforce" and action != "allow",
         scope=verdict.scope,
         value=verdict.value,
-        campaign=verdict.campaign if verdict.scope != "campaign" else None,
+        campaign=sys.intern(verdict.campaign) if verdict.campaign and verdict.scope != "campaign" else None,
         # Nobody is told why they are watched, and the watched are most.
-        reason=verdict.reasons[0].text if verdict.reasons and action not in ("allow", "watch") else None,
+        reason=verdict.reasons[0].text[:_LONGEST_REASON] if verdict.reasons and action not in ("allow", "watch") else None,
         rpm=rpm if isinstance(rpm, float) else None,
-        link=link if isinstance(link, str) else None,
+        link=sys.intern(link) if isinstance(link, str) and len(link) <= _LONGEST_LINK else None,
     )
