@@ -20,6 +20,22 @@ class Metrics:
             "Requests that were read and counted.",
             registry=registry,
         )
+        self.uncounted = Counter(
+            "stillwatch_uncounted_requests",
+            "Requests read and not counted: repeated (an id sent twice), held (read again after a crash).",
+            ["reason"],
+            registry=registry,
+        )
+        self.strays = Counter(
+            "stillwatch_stray_accounts",
+            "Accounts first seen on a partition where murmur2 would not put them: a producer partitions otherwise.",
+            registry=registry,
+        )
+        self.forgotten = Counter(
+            "stillwatch_forgotten_profiles",
+            "Accounts forgotten after five silent weeks, or because there were too many.",
+            registry=registry,
+        )
         self.unreadable = Counter(
             "stillwatch_unreadable_requests",
             "Requests set aside because they could not be read, by reason.",
@@ -34,8 +50,7 @@ class Metrics:
         )
         self.live_verdicts = Gauge(
             "stillwatch_live_verdicts",
-            "Verdicts in force now, by action and mode.",
-            ["action", "mode"],
+            "Accounts that a verdict is in force for.",
             registry=registry,
         )
         self.profiles = Gauge(

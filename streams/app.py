@@ -19,6 +19,7 @@ from sinks.policy import Policy, PolicyError
 from . import topics
 from .engine.changelog import Changelog
 from .engine.outbox import Outbox
+from .engine.recent import RecentRequests
 from .engine.transport import App, Chunk, Consumer
 from .engine.vitals import vitals
 from .engine.watch import TICK_SECONDS, Watch
@@ -105,6 +106,7 @@ async def _work(settings: Settings, policy: Policy) -> int:
             new_pipeline=lambda: Pipeline(policy),
             outbox=Outbox(producer.send, settings),
             changelog=Changelog(producer, settings),
+            recent=RecentRequests(settings),
             metrics=metrics,
             clock=time.monotonic,
             now=lambda: time.time_ns() // 1_000_000,

@@ -49,6 +49,8 @@ class Outcome:
     """Requests whose id came a moment ago: a producer sent them twice."""
     decisions: list[Decision] = field(default_factory=list)
     unreadable: list[SetAside] = field(default_factory=list)
+    appeared: list[str] = field(default_factory=list)
+    """Accounts that had no profile before."""
     scores: FloatVector = field(default_factory=lambda: np.zeros(0))
     """The score of each account that the batch touched and that has sent enough to be judged."""
     event_at: int = 0
@@ -77,6 +79,11 @@ class Pipeline:
         """Profiles held."""
         return len(self.profiles)
 
+    @property
+    def live_count(self) -> int:
+        """Accounts that a verdict is in force for."""
+        return len(self._live_rows())
+
     def process(self, records: Sequence[Record]) -> Outcome:
         """Take one micro-batch of raw records through all four steps."""
         batch, unreadable = read(records)
@@ -85,13 +92,14 @@ class Pipeline:
         readable = len(batch)
         batch = batch.keep(self._repeats.first_seen(batch.ids))
         repeated = readable - len(batch)
+        self.profiles.appeared.clear()
         rows = self.profiles.rows(batch.accounts)
         # What is read again after a crash is known by its offset, account by account.
         held = batch.offsets <= self.profiles.table["offset"][rows]
         skipped = int(held.sum())
         batch, rows = batch.keep(~held), rows[~held]
         if not len(batch):
-            return Outcome(skipped=skipped, repeated=repeated, unreadable=unreadable)
+            return Outcome(0, skipped, repeated, unreadable=unreadable, appeared=self.profiles.appeared.copy())
         groups = Groups.by(rows)
         block = self.profiles.table[groups.rows]
         observe(block, batch, self._cost(batch), groups)
@@ -103,7 +111,8 @@ class Pipeline:
         self.profiles.put(groups.rows, block)
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
-        return Outcome(len(batch), skipped, repeated, decisions, unreadable, scores, event_at)
+        appeared = self.profiles.appeared.copy()
+        return Outcome(len(batch), skipped, repeated, decisions, unreadable, appeared, scores, event_at)
 
     def _judge(self, rows: IntVector, block: Block, judged: IntVector) -> tuple[list[Decision], FloatVector]:
         """Score, decide and learn, for the profiles of a block that have enough to go on; in place."""
@@ -157,8 +166,7 @@ class Pipeline:
 
         Only their reasons may say a little more: they are worked out from what the profile holds by now.
         """
-        rows = np.unique([row for _, row in self._ends]).astype(np.int64)
-        rows = rows[self.profiles.table["rung"][rows] > 0]
+        rows = self._live_rows()
         if not len(rows):
             return []
         block = self.profiles.table[rows]
@@ -172,6 +180,11 @@ class Pipeline:
             at = int(one["until"][0]) - self.policy.rulings[rung].seconds * 1000
             decisions.append(self._decision(row, one, rung, at, _of(found, position), largest[position]))
         return decisions
+
+    def _live_rows(self) -> IntVector:
+        rows = np.unique(np.array([row for _, row in self._ends], dtype=np.int64))
+        live: IntVector = rows[self.profiles.table["rung"][rows] > 0]
+        return live
 
     def snapshot_models(self) -> bytes:
         """What the detectors have learned, compressed: below a megabyte."""

@@ -193,6 +193,8 @@ class Profiles:
     def __init__(self, most: int = 2_000_000) -> None:
         self.table = blank(256)
         self.most = most
+        self.appeared: list[str] = []
+        """Accounts that were given a row since somebody last emptied this."""
         self._row: dict[str, int] = {}
         self._names: list[str] = []  # of rows in use; what stands at a free row means nothing
         self._free: list[int] = []
@@ -298,6 +300,7 @@ class Profiles:
         return places
 
     def _place(self, account: str) -> int:
+        self.appeared.append(account)
         if self._free:
             row = self._free.pop()
             self._names[row] = account

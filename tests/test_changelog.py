@@ -50,6 +50,15 @@ async def test_a_row_written_late_by_a_worker_that_was_frozen_does_not_win(chang
     assert (await changelog.read(0)).end == 4
 
 
+async def test_models_stand_beside_the_rows(changelog: Changelog) -> None:
+    assert (await changelog.read(0)).models is None
+    await changelog.write(0, 20, [("ada", b"1")], models=b"m" * 500_000)
+    await changelog.write(0, 30, [("ada", b"2")])
+
+    stored = await changelog.read(0)
+    assert (stored.rows, stored.models, stored.position) == ([("ada", b"2")], b"m" * 500_000, 30)
+
+
 async def test_writing_nothing_is_nothing(changelog: Changelog) -> None:
     await changelog.write(0, 20, [])
 

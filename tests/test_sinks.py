@@ -70,7 +70,7 @@ def test_verdicts_are_counted_by_action_and_mode():
 def test_every_metric_is_ours_and_none_is_labelled_by_a_subject():
     metrics = Metrics(CollectorRegistry())
     metrics.unreadable.labels("not_json").inc()
-    metrics.live_verdicts.labels("watch", "enforce").set(1)
+    metrics.live_verdicts.set(1)
     metrics.decided([decision("watch")])
     samples = [sample for family in metrics.registry.collect() for sample in family.samples]
     assert samples

@@ -51,10 +51,12 @@ class Shelf:
 
     def __init__(self) -> None:
         self.rows: dict[int, list[tuple[str, bytes]]] = {}
+        self.models: bytes | None = None
         self.reads = 0
         self.writes: list[tuple[int, list[str]]] = []
 
-    async def write(self, partition: int, position: int, rows: Rows) -> int:
+    async def write(self, partition: int, position: int, rows: Rows, models: bytes | None = None) -> int:
+        self.models = models or self.models
         rows = [(account, row) for account, row in rows if row is not None]
         self.writes.append((position, [account for account, _ in rows]))
         self.rows.setdefault(partition, []).extend(rows)
@@ -64,12 +66,17 @@ class Shelf:
         self.reads += 1
         return Stored(
             self.rows.get(partition, []),
+            self.models,
             max((p for p, _ in self.writes), default=0),
             await self.end(partition),
         )
 
     async def end(self, partition: int) -> int:
         return len(self.rows.get(partition, []))
+
+
+async def nothing_recent(partition: int, position: int) -> list[str]:
+    return []
 
 
 class Clock:
@@ -87,6 +94,7 @@ def new_watch(settings: Settings, shelf: Shelf | None = None) -> tuple[Watch, Wi
         new_pipeline=lambda: Pipeline(POLICY),
         outbox=Outbox(wire.send, settings),
         changelog=shelf or Shelf(),
+        recent=nothing_recent,
         metrics=Metrics(CollectorRegistry()),
         clock=Clock(),
         now=lambda: T0,
@@ -255,3 +263,45 @@ async def test_profiles_of_another_layout_stop_the_worker() -> None:
 
     assert "stored profile of account 'ada'" in str(faults)
     assert not watch.ready
+
+
+async def test_models_and_verdicts_in_force_come_back_after_a_crash() -> None:
+    shelf = Shelf()
+    before, wire = new_watch(Settings(), shelf)
+    await given(before)
+    await before.take(chunk(Acks(), REQUESTS, 0))
+    wire.take_all()
+    await before.drain()
+
+    after, wire = new_watch(Settings(), shelf)
+    await given(after)
+
+    assert shelf.models == after.partitions[0].pipeline.snapshot_models()
+    assert wire.topics == ["stillwatch.enforcement"]  # announced again, and in audit only once
+
+
+async def test_models_that_cannot_be_read_start_anew(caplog: pytest.LogCaptureFixture) -> None:
+    shelf = Shelf()
+    shelf.models = b"of another release"
+    watch, _ = new_watch(Settings(), shelf)
+    await given(watch)
+
+    assert watch.ready
+    assert "partition 0: models start anew" in caplog.text
+
+
+async def test_an_id_from_before_a_restart_is_known_and_a_stray_account_is_counted() -> None:
+    watch, _ = new_watch(Settings(partitions=2))
+
+    async def recent(partition: int, position: int) -> list[str]:
+        return ["5", "6"]
+
+    watch._recent = recent
+    await given(watch)
+    await watch.take(chunk(Acks(), REQUESTS[:10], 0))
+
+    metric = watch._metrics.registry.get_sample_value
+    assert metric("stillwatch_requests_total") == 8
+    assert metric("stillwatch_uncounted_requests_total", {"reason": "repeated"}) == 2
+    # murmur2 puts "ada" on partition 1 of 2, and here it came on partition 0.
+    assert metric("stillwatch_stray_accounts_total") == 1

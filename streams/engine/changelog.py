@@ -1,4 +1,4 @@
-"""Changelog: profiles kept safe in a compacted topic, on the partition their requests come from.
+"""Changelog: profiles and models kept safe in a compacted topic, on the partition their requests come from.
 
 Each row is stamped, in a header, with the position its partition had reached: all requests of its account below that
 are contained in it. Of two rows of one account the one with the higher position wins, not the later one.
@@ -10,6 +10,7 @@ what was written out of order.
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from typing import Final, Protocol, TypeAlias
 
@@ -25,6 +26,8 @@ Rows: TypeAlias = Iterable[tuple[str, bytes | None]]
 
 _FETCH_BYTES: Final = 8 * 1024 * 1024
 _NEVER: Final = (b"", None)
+_MODELS: Final = b"\xffmodels"
+"""The key of a partition's models: no account is called so, for its name would not be UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Stored:
     """What a partition's changelog holds."""
 
     rows: list[tuple[str, bytes]]
+    models: bytes | None
+    """What the partition's models had learned; None before they were stored."""
     position: int
     """The highest position of a row: every request of an account below its row's position is in its row."""
     end: int
@@ -41,8 +46,11 @@ class Stored:
 class Log(Protocol):
     """Where checkpoints go and come from: the topic, or in tests a list."""
 
-    async def write(self, partition: int, position: int, rows: Rows) -> int:
-        """Store rows and wait until they are safe; the offset that follows them. Raises DeliveryError."""
+    async def write(self, partition: int, position: int, rows: Rows, models: bytes | None = None) -> int:
+        """Store rows, and models if given, and wait until they are safe; the offset that follows them.
+
+        Raises DeliveryError.
+        """
 
     async def read(self, partition: int) -> Stored:
         """Everything stored of a partition."""
@@ -59,10 +67,16 @@ class Changelog:
         self._settings = settings
         self._topic = PROFILES.name(settings)
 
-    async def write(self, partition: int, position: int, rows: Rows) -> int:
-        """Store rows and wait until they are safe; the offset that follows them. Raises DeliveryError."""
+    async def write(self, partition: int, position: int, rows: Rows, models: bytes | None = None) -> int:
+        """Store rows, and models if given, and wait until they are safe; the offset that follows them.
+
+        Raises DeliveryError.
+        """
         stamp = position.to_bytes(8, "big")
-        return await self._append(partition, ((account.encode(), row, stamp) for account, row in rows))
+        messages: Iterable[tuple[bytes, bytes | None, bytes]] = ((name.encode(), row, stamp) for name, row in rows)
+        if models is not None:
+            messages = chain(messages, [(_MODELS, models, stamp)])
+        return await self._append(partition, messages)
 
     async def _append(self, partition: int, messages: Iterable[tuple[bytes, bytes | None, bytes]]) -> int:
         # Whole batches: `send` costs some 20 microseconds a row, this about 3.
@@ -104,8 +118,10 @@ class Changelog:
         if disordered:
             rows = ((key, newest[key][1], newest[key][0]) for key in disordered)
             position = await self._append(partition, rows)
+        _, models = newest.pop(_MODELS, _NEVER)
         highest, _ = max(newest.values(), default=_NEVER, key=itemgetter(0))
         return Stored(
+            models=models,
             rows=[(key.decode(), row) for key, (_, row) in newest.items() if row is not None],
             position=int.from_bytes(highest, "big"),
             end=position,

@@ -59,6 +59,10 @@ class Outbox:
             under_way.append(await self._send(self._audit, chain.append(decision), key))
         return under_way
 
+    async def announce_again(self, decisions: Iterable[Decision]) -> list[Future[object]]:
+        """Announce decisions that were announced and recorded before."""
+        return [await self._send(self._enforcement, value, key) for key, value in map(announcement, decisions)]
+
     async def set_aside(self, unreadable: Iterable[SetAside], partition: int) -> list[Future[object]]:
         """Pass on messages of a partition of `requests` that could not be read, their bytes untouched."""
         under_way = []

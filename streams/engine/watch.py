@@ -7,13 +7,16 @@ never stored before what it led to was said: whoever restores it needs to repeat
 """
 
 import asyncio
+import logging
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from aiokafka.partitioner import murmur2
 from faust.types import TP
 
+from models.snapshot import SnapshotError
 from sinks.audit import Chain
 from sinks.metrics import Metrics
 from sinks.policy import Decision
@@ -24,10 +27,16 @@ from streams.topics import REQUESTS
 from .acks import Span
 from .changelog import Log
 from .outbox import DeliveryError, Outbox, delivered
+from .recent import Recent
 from .transport import Chunk
+
+_log = logging.getLogger(__name__)
 
 TICK_SECONDS: Final = 0.5
 """How often a worker looks whether a checkpoint or the end of a verdict is due."""
+
+MODELS_SECONDS: Final = 60.0
+"""How often a partition's models are stored: half a megabyte that changes slowly."""
 
 RESTORE_ROWS: Final = 20_000
 """How many profiles are restored in one piece."""
@@ -42,6 +51,8 @@ class Partition:
     chain: Chain
     checkpointed_at: float
     """On the watch's clock."""
+    models_at: float
+    """When its models were last stored, on the watch's clock."""
     restored: bool = False
     position: int = 0
     """The offset after the last request its pipeline has seen."""
@@ -77,6 +88,7 @@ class Watch:
         new_pipeline: Callable[[], Pipeline],
         outbox: Outbox,
         changelog: Log,
+        recent: Recent,
         metrics: Metrics,
         clock: Callable[[], float],
         now: Callable[[], int],
@@ -93,6 +105,7 @@ class Watch:
         self._new_pipeline = new_pipeline
         self._outbox = outbox
         self._changelog = changelog
+        self._recent = recent
         self._kept: dict[int, Partition] = {}
         self._restoring: asyncio.Task[None] | None = None
         self._metrics = metrics
@@ -117,7 +130,7 @@ class Watch:
         for tp in partitions:
             writer = f"{self._settings.group}/{tp.partition}/{self._run}"
             self.partitions[tp.partition] = self._kept.get(tp.partition) or Partition(
-                tp.partition, self._new_pipeline(), Chain(writer), self._clock()
+                tp.partition, self._new_pipeline(), Chain(writer), self._clock(), self._clock()
             )
             self.partitions[tp.partition].restored = False
         self._kept.clear()
@@ -139,9 +152,20 @@ class Watch:
             for start in range(0, len(stored.rows), RESTORE_ROWS):
                 partition.pipeline.restore(stored.rows[start : start + RESTORE_ROWS])
                 await asyncio.sleep(0)  # probes and heartbeats go on
+            if stored.models is not None:
+                self._restore_models(partition, stored.models)
+            partition.pipeline.recall(await self._recent(partition.number, stored.position))
             partition.position, partition.end = stored.position, stored.end
+            partition.under_way += await self._outbox.announce_again(partition.pipeline.live())
         partition.checkpointed_at = self._clock()
         partition.restored = True
+
+    def _restore_models(self, partition: Partition, stored: bytes) -> None:
+        try:
+            partition.pipeline.restore_models(stored)
+        except SnapshotError as error:
+            # Profiles are what was seen and must not be lost; models learn again within a day.
+            _log.warning("partition %d: models start anew: %s", partition.number, error)
 
     def revoked(self, committed: set[TP]) -> None:
         """Let all partitions go, but keep those whose work is safe and committed, in case they come back."""
@@ -170,6 +194,9 @@ class Watch:
             partition.position = max(partition.position, chunk.span.last + 1)
         self._metrics.batch_size.observe(len(chunk.records))
         self._metrics.requests.inc(outcome.requests)
+        self._metrics.uncounted.labels("repeated").inc(outcome.repeated)
+        self._metrics.uncounted.labels("held").inc(outcome.skipped)
+        self._metrics.strays.inc(sum(self._strayed(account, chunk.partition) for account in outcome.appeared))
         for aside in outcome.unreadable:
             self._metrics.unreadable.labels(aside.reason).inc()
         if outcome.event_at:
@@ -177,7 +204,12 @@ class Watch:
         if partition.requests >= self._settings.checkpoint_rows:
             await self.checkpoint(partition)
 
-    async def checkpoint(self, partition: Partition) -> None:
+    def _strayed(self, account: str, partition: int) -> bool:
+        # As Kafka's own partitioner does it: the hash without its sign, modulo the partitions.
+        due: int = (murmur2(account.encode()) & 0x7FFFFFFF) % self._settings.partitions
+        return due != partition
+
+    async def checkpoint(self, partition: Partition, *, with_models: bool = False) -> None:
         """Make what was processed so far safe, then let its offsets be committed. Raises DeliveryError."""
         async with partition.checkpointing:
             async with partition.busy:
@@ -186,10 +218,13 @@ class Watch:
                 rows = partition.pipeline.snapshot_dirty()
                 position, partition.requests = partition.position, 0
                 partition.checkpointed_at = self._clock()
+                models = None
+                if rows and (with_models or self._clock() - partition.models_at >= MODELS_SECONDS):
+                    models, partition.models_at = partition.pipeline.snapshot_models(), self._clock()
             try:
                 await delivered(under_way)
                 if rows:
-                    partition.end = await self._changelog.write(partition.number, position, rows)
+                    partition.end = await self._changelog.write(partition.number, position, rows, models)
             except DeliveryError:
                 self._metrics.failed_deliveries.inc()
                 raise
@@ -197,20 +232,21 @@ class Watch:
                 span.done = True
 
     async def drain(self) -> None:
-        """Checkpoint everything."""
-        await asyncio.gather(*map(self.checkpoint, self._restored()))
+        """Checkpoint everything, models included."""
+        await asyncio.gather(*(self.checkpoint(partition, with_models=True) for partition in self._restored()))
 
     async def tick(self) -> None:
         """Do what is due: ends of verdicts, accounts to forget, checkpoints, gauges. Raises DeliveryError."""
         for partition in self._restored():
             async with partition.busy:
                 await self._announce(partition, partition.pipeline.expire(self._now()))
-                partition.pipeline.sweep()
+                self._metrics.forgotten.inc(partition.pipeline.sweep())
             if self._clock() - partition.checkpointed_at >= self._settings.checkpoint_seconds:
                 await self.checkpoint(partition)
         if not any(partition.spans for partition in self.partitions.values()):
             self.committed()
         self._metrics.profiles.set(sum(partition.pipeline.accounts for partition in self.partitions.values()))
+        self._metrics.live_verdicts.set(sum(partition.pipeline.live_count for partition in self.partitions.values()))
         self._metrics.commit_age.set(self._clock() - self._committed_at)
 
     def _restored(self) -> list[Partition]:
