@@ -81,7 +81,7 @@ def features(block: Block) -> Features:
     found["output_per_input"] = week["output_tokens"] / np.maximum(week["input_tokens"], 1.0)
     found["reasoning_share"] = np.minimum(week["reasoning_tokens"] / np.maximum(week["output_tokens"], 1.0), 1.0)
 
-    traits = dict(zip(TRAITS, block["traits"][:, -1].T / requests, strict=True))
+    traits = dict(zip(TRAITS, block["traits"].T / requests, strict=True))
     found.update({f"{trait}_share": share for trait, share in traits.items() if not trait.endswith("_cue")})
     sketched = np.maximum(traits["sketched"], 1e-9)
     for cue in ("reasoning_cue", "inline_tags_cue", "rationale_cue", "grading_cue"):

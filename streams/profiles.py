@@ -11,7 +11,7 @@ from models.score import NAMES
 
 from .batch import TOPIC_SIZE, Batch
 from .distinct import EPOCH_MS, Hashes, registers
-from .windows import DAY, HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed, weights
+from .windows import HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed, weights
 
 VOLUMES: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens")
 """Measures summed over every span of SPANS_SECONDS."""
@@ -20,10 +20,7 @@ TRAITS: Final = (
     "capped", "logprobs", "many_choices", "single_turn", "with_tools", "refused", "failed",
     "sketched", "reasoning_cue", "inline_tags_cue", "rationale_cue", "grading_cue",
 )  # fmt: skip
-"""Requests that did this. Absent fields count as "did not": what is absent is never evidence."""
-
-TRAIT_SPANS_SECONDS: Final = (DAY, WEEK)
-"""The longest of SPANS_SECONDS."""
+"""Requests of about a week that did this. Absent fields count as "did not": what is absent is never evidence."""
 
 DISTINCT: Final = {
     "address": 64, "prefix": 64, "band": 64, "network": 32, "client": 32, "system": 32, "settings": 16,
@@ -54,7 +51,7 @@ PROFILE: Final = np.dtype(
         ("taught_at", np.int64),  # when the detectors last learned from it, ms
         ("opened_at", np.float64),  # when the account was opened, ms; NaN while unknown
         ("volumes", np.float64, (len(SPANS_SECONDS), len(VOLUMES))),
-        ("traits", np.float64, (len(TRAIT_SPANS_SECONDS), len(TRAITS))),
+        ("traits", np.float64, len(TRAITS)),
         ("totals", np.float64, len(TOTALS)),
         (
             "topic_weights",
@@ -115,8 +112,8 @@ def observe(block: Block, batch: Batch, cost: FloatVector, groups: Groups) -> No
     )[order]
     kept, counted = weights(now_at - was_at, SPANS_SECONDS), weights(now_at[groups.of] - at, SPANS_SECONDS)
     block["volumes"] = add_decayed(block["volumes"], kept, counted, volumes, groups)
-    traits, longest = _traits(batch)[order], -len(TRAIT_SPANS_SECONDS)
-    block["traits"] = add_decayed(block["traits"], kept[:, longest:], counted[:, longest:], traits, groups)
+    traits = _traits(batch)[order] * counted[:, -1:]
+    block["traits"] = block["traits"] * kept[:, -1:] + groups.sums(traits)
     block["totals"] += groups.sums(np.concatenate((volumes, cost[order, None]), axis=1))
 
     minutes, hours = block["minutes"], block["hours"]
@@ -311,7 +308,7 @@ class Profiles:
     def _grow(self, least: int) -> None:
         # In place and by a quarter: a table of gigabytes is never held twice.
         was = len(self.table)
-        size = max(least, was + was // 4)
+        size = max(least, was + max(was // 4, 4_096))
         self.table.resize(size, refcheck=False)
         self.table[was:] = blank(1)
         self._dirty.resize(size, refcheck=False)

@@ -155,7 +155,7 @@ def test_an_id_that_comes_twice_counts_once() -> None:
     outcome = pipeline.process(records(told))
     assert (outcome.requests, outcome.repeated) == (30, 10)
     assert pipeline.profiles.table["totals"][0, 0] == 30
-    assert pipeline.profiles.table["traits"][0, 0, 7] == pytest.approx(30, rel=1e-3)
+    assert pipeline.profiles.table["traits"][0, 7] == pytest.approx(30, rel=1e-3)
 
 
 def test_garbage_alone_decides_nothing_and_harms_nobody() -> None:
