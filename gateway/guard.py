@@ -239,6 +239,8 @@ class _Ends:
 def _standing(verdict: Verdict, until: int) -> Standing:
     action = _SHARED[verdict.effective_action]
     rpm, link = verdict.parameters.get("rpm"), verdict.parameters.get("link")
+    # Nobody is told why they are watched, and the watched are most.
+    told = verdict.reasons and action not in ("allow", "watch")
     return Standing(
         id=verdict.id,
         seq=verdict.seq,
@@ -248,8 +250,7 @@ def _standing(verdict: Verdict, until: int) -> Standing:
         scope=verdict.scope,
         value=verdict.value,
         campaign=sys.intern(verdict.campaign) if verdict.campaign and verdict.scope != "campaign" else None,
-        # Nobody is told why they are watched, and the watched are most.
-        reason=verdict.reasons[0].text[:_LONGEST_REASON] if verdict.reasons and action not in ("allow", "watch") else None,
+        reason=verdict.reasons[0].text[:_LONGEST_REASON] if told else None,
         rpm=rpm if isinstance(rpm, float) else None,
         link=sys.intern(link) if isinstance(link, str) and len(link) <= _LONGEST_LINK else None,
     )

@@ -280,11 +280,11 @@ def test_label_files_lie_beside_their_output() -> None:
 
 
 def test_live_traffic_is_a_day_that_ends_now_with_an_attack_when_told() -> None:
-    stream = live(1, seconds=120, rate=200, attack_after=30, now=T0)
+    stream = live(1, seconds=120, rate=600, attack_after=30, now=T0)
     attackers = {label.account for label in stream.labels if label.label == "attack"}
     assert len(stream.labels) - len(attackers) > 60
     due = list(compressed(stream, 120))
-    assert 0.5 * 120 * 200 < len(due) < 2 * 120 * 200
+    assert 0.5 * 120 * 600 < len(due) < 2 * 120 * 600
     assert all(earlier.seconds <= later.seconds for earlier, later in pairwise(due))
     assert 0 <= due[0].seconds < due[-1].seconds < 120
     assert all(T0 - DAY <= decode(each.message).at < T0 for each in due)

@@ -7,7 +7,6 @@ way, twenty times each. The seed is printed; STILLWATCH_CHAOS_SEED repeats its d
 import asyncio
 import random
 import signal
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -144,7 +143,8 @@ async def test_every_request_counts_once(scene: Scene, hurt: Hurt) -> None:
     watched = {account for account, count in load.due.items() if count >= 100}
     verdicts = [decode(record.value) for record in await fleet.heard(ENFORCEMENT, len(watched))]
     assert {verdict.value for verdict in verdicts if verdict.action == "watch"} == watched
-    assert max(Counter((verdict.value, verdict.seq) for verdict in verdicts).values()) <= ROUNDS + 1
+    # Whoever restores a partition announces its verdicts in force again: as they were.
+    assert len({(verdict.value, verdict.seq, verdict.action) for verdict in verdicts}) == len(watched)
     assert {verdict.seq for verdict in verdicts} == {1}
     aside = [record.value for record in await fleet.heard(UNREADABLE, len(load.garbage))]
     assert set(aside) == set(load.garbage)
