@@ -19,11 +19,11 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Everything on one topic: a bare consumer, Stillwatch, and other stream libraries as far as they can be installed.
 # Workers and broker are hurt in six ways, twenty times each, on a real Apache Kafka: about half an hour.
 chaos: .venv/ready
 	STILLWATCH_CHAOS_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
+# Everything on one topic: a bare consumer, Stillwatch, and other stream libraries as far as they can be installed.
 bench: .venv/ready .venv/peers
 	$(BIN)/python -m tests.bench $(ARGS)
 
