@@ -1,0 +1,65 @@
+"""A gateway's settings: refused when wrong, and with the variable's name."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import Settings, SettingsError
+
+ENOUGH = {"STILLWATCH_ACCOUNT_HEADER": "x-account"}
+
+
+def test_variables_become_settings() -> None:
+    settings = Settings.read(
+        ENOUGH
+        | {"STILLWATCH_REPLICAS": "3", "STILLWATCH_STALE_SECONDS": "2.5", "STILLWATCH_ENFORCE": "false"}
+        | {"STILLWATCH_BROKERS": "", "OTHER": "x"}
+    )
+    assert (settings.account_header, settings.replicas, settings.stale_seconds) == ("x-account", 3, 2.5)
+    assert (settings.enforce, settings.brokers) == (False, "localhost:9092")
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("sixteen letters!\n")
+    settings = Settings.read({"STILLWATCH_SECRET_FILE": str(tmp_path / "secret")})
+    assert settings.secret == "sixteen letters!"
+
+
+@pytest.mark.parametrize(
+    ("environment", "complaint"),
+    [
+        ({}, "set STILLWATCH_ACCOUNT_HEADER (the header in which your proxy names the account) or STILLWATCH_SECRET"),
+        (ENOUGH | {"STILLWATCH_REPLICA": "3"}, "unknown setting STILLWATCH_REPLICA; did you mean STILLWATCH_REPLICAS?"),
+        (ENOUGH | {"STILLWATCH_replicas": "3"}, "unknown setting STILLWATCH_replicas"),
+        (ENOUGH | {"STILLWATCH_REPLICAS": "0"}, "STILLWATCH_REPLICAS: expected int >= 1"),
+        (ENOUGH | {"STILLWATCH_REPLICAS": "many"}, "STILLWATCH_REPLICAS: expected int, got str"),
+        (ENOUGH | {"STILLWATCH_WHEN_STALE": "deny"}, "STILLWATCH_WHEN_STALE: invalid enum value 'deny'"),
+        ({"STILLWATCH_ACCOUNT_HEADER": "x account"}, "STILLWATCH_ACCOUNT_HEADER: expected str matching regex"),
+        ({"STILLWATCH_SECRET": "short"}, "STILLWATCH_SECRET: expected str of length >= 16"),
+        ({"STILLWATCH_SECRET_FILE": "/nowhere"}, "STILLWATCH_SECRET_FILE: cannot read /nowhere"),
+        (ENOUGH | {"STILLWATCH_HASH_ADDRESSES": "yes please"}, "STILLWATCH_HASH_ADDRESSES: expected bool, got str"),
+        (ENOUGH | {"STILLWATCH_HASH_ADDRESSES": "true"}, "STILLWATCH_HASH_ADDRESSES needs STILLWATCH_SECRET"),
+        (ENOUGH | {"STILLWATCH_SECURITY": "SASL_SSL"}, "STILLWATCH_SECURITY=SASL_SSL needs STILLWATCH_SASL_USER and"),
+        (ENOUGH | {"STILLWATCH_TLS_CERT": "a.pem"}, "STILLWATCH_TLS_CERT and STILLWATCH_TLS_KEY belong together"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(environment: dict[str, str], complaint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.read(environment)
+    assert str(caught.value).startswith(complaint)
+
+
+def test_a_secret_stands_in_no_message() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.read({"STILLWATCH_SECRET": "psst"})
+    assert "psst" not in str(caught.value)
+
+
+def test_brokers_behind_a_login_get_it() -> None:
+    settings = Settings.read(
+        ENOUGH
+        | {"STILLWATCH_SECURITY": "SASL_SSL", "STILLWATCH_SASL_USER": "ada", "STILLWATCH_SASL_PASSWORD": "secret"}
+    )
+    connection = settings.connection()
+    assert (connection["sasl_plain_username"], connection["sasl_mechanism"]) == ("ada", "SCRAM-SHA-512")
+    assert connection["ssl_context"] is not None
