@@ -1,0 +1,187 @@
+"""Answer: what became of a request, read from the reply without holding it up."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from .request import FAILURES
+
+BLOCKED: Final = "blocked"
+"""`finish` of a request that the gateway itself refused because of a verdict: the detector must not take it for use."""
+
+LARGEST: Final = 8 * 1024 * 1024
+"""Bytes of one answer that are kept until it is read; of a longer one only the length is known."""
+
+_TAIL: Final = 16 * 1024
+_LARGEST_COUNT: Final = 2**31 - 1
+_FINISHES: Final = {
+    "content_filter": "refusal",
+    "function_call": "tool_calls",
+    "max_output_tokens": "length",
+    "max_tokens": "length",
+    "completed": "stop",
+    "failed": "error",
+}
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """What became of a request. What the reply does not say is None."""
+
+    status: int | None = None
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    finish: str | None = None
+    chars: int = 0
+    """Characters of text in it."""
+    deltas: int | None = None
+    """Pieces of text in a streamed one: about one a token."""
+
+
+class _Message(msgspec.Struct):
+    content: object = None
+    reasoning_content: object = None
+    refusal: object = None
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: object = None
+    message: _Message | None = None
+    text: object = None
+
+
+class _Body(msgspec.Struct):
+    """An answer, an event of a streamed one, or an event of the Responses API, which holds an answer itself."""
+
+    model: object = None
+    usage: object = None
+    choices: list[_Choice] | None = None
+    status: object = None
+    incomplete_details: object = None
+    response: "_Body | None" = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Body)
+
+
+class Reader:
+    """Watches a reply pass and afterwards says what it was. Looking costs next to nothing while it passes."""
+
+    def __init__(self) -> None:
+        self._status: int | None = None
+        self._streamed = False
+        self._kept = bytearray()
+        self._limit = _TAIL
+        self._size = 0
+        self._deltas = 0
+
+    @property
+    def kept(self) -> int:
+        """Bytes held."""
+        return len(self._kept)
+
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """The reply's head."""
+        self._status = status
+        self._streamed = any(
+            name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
+            for name, value in headers
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        """A piece of the reply's body, as it passed."""
+        self._size += len(chunk)
+        kept = self._kept
+        if self._streamed:
+            self._deltas += (bytes(kept[-4:]) + chunk).count(b"data:")
+            kept += chunk
+            if len(kept) > self._limit:
+                # The last events say how it ended and what it used; one event more, for the newest may be cut short.
+                del kept[: max(_event_before(kept, 4), len(kept) - LARGEST)]
+                self._limit = 2 * len(kept) + _TAIL
+        elif self._size <= LARGEST:
+            kept += chunk
+        else:
+            kept.clear()
+
+    def answer(self) -> Answer:
+        """What became of the request. Reading a long answer takes its time: not for the event loop."""
+        found = Answer(status=self._status)
+        if self._status is not None and self._status >= 400:
+            found.finish = "error"
+        elif self._streamed:
+            # The first and the last event carry no text, and then comes [DONE].
+            found.deltas = max(self._deltas - 3, 0)
+            for line in bytes(self._kept).splitlines():
+                if line.startswith(b"data:") and b"{" in line:
+                    _look(line[5:], found)
+        else:
+            found.chars = self._size if not self._kept else 0
+            _look(bytes(self._kept), found)
+        return found
+
+
+def _event_before(kept: bytearray, events: int) -> int:
+    place = len(kept)
+    for _ in range(events):
+        place = max(kept.rfind(b"\n\n", 0, place), kept.rfind(b"\r\n\r\n", 0, place))
+        if place < 0:
+            return 0
+    return place
+
+
+def _look(raw: bytes, found: Answer) -> None:
+    """Add what one body or event says."""
+    try:
+        body = _decoder.decode(raw)
+    except FAILURES:
+        return
+    if body.response is not None:
+        body = body.response
+    if isinstance(body.model, str):
+        found.model = body.model
+    for choice in body.choices or ():
+        finish = choice.finish_reason
+        found.chars += _length(choice.text)
+        if choice.message is not None:
+            found.chars += _length(choice.message.content) + _length(choice.message.reasoning_content)
+            if choice.message.refusal:
+                finish = "refusal"
+        if isinstance(finish, str) and finish:
+            found.finish = _FINISHES.get(finish, finish)
+    if body.choices is None and isinstance(body.status, str):
+        details = body.incomplete_details
+        finish = details.get("reason") if isinstance(details, dict) else body.status
+        found.finish = _FINISHES.get(finish, found.finish) if isinstance(finish, str) else found.finish
+    if isinstance(body.usage, dict):
+        _use(body.usage, found)
+
+
+def _use(usage: Mapping[str, object], found: Answer) -> None:
+    """The tokens used, under the names of either API."""
+    for name in ("prompt", "input"):
+        found.input_tokens = _tokens(usage, f"{name}_tokens", found.input_tokens)
+        details = usage.get(f"{name}_tokens_details")
+        if isinstance(details, dict):
+            found.cached_tokens = _tokens(details, "cached_tokens", found.cached_tokens)
+    for name in ("completion", "output"):
+        found.output_tokens = _tokens(usage, f"{name}_tokens", found.output_tokens)
+        details = usage.get(f"{name}_tokens_details")
+        if isinstance(details, dict):
+            found.reasoning_tokens = _tokens(details, "reasoning_tokens", found.reasoning_tokens)
+    if found.output_tokens is None and found.input_tokens is not None and "completion_tokens" not in usage:
+        found.output_tokens = 0  # Embeddings write nothing.
+
+
+def _tokens(usage: Mapping[str, object], name: str, otherwise: int | None) -> int | None:
+    value = usage.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        return otherwise
+    return int(min(value, _LARGEST_COUNT))
+
+
+def _length(text: object) -> int:
+    return len(text) if isinstance(text, str) else 0
