@@ -24,8 +24,6 @@ SEED = int(FOR_TESTS.get("STILLWATCH_CHAOS_SEED", random.SystemRandom().randrang
 LONG = "STILLWATCH_CHAOS_ROUNDS" in FOR_TESTS
 ROUNDS = int(FOR_TESTS.get("STILLWATCH_CHAOS_ROUNDS", "1"))
 
-only_long = pytest.mark.skipif(not LONG, reason="takes long: set STILLWATCH_CHAOS_ROUNDS")
-
 Hurt: TypeAlias = Callable[["Scene"], Awaitable[None]]
 
 
@@ -107,18 +105,11 @@ async def scene(kafka: Broker, tmp_path: Path) -> AsyncIterator[Scene]:
     fleet.dismiss()
 
 
-@pytest.mark.parametrize(
-    "hurt",
-    [
-        kill_a_worker,
-        another_worker_comes_and_goes,
-        kill_the_broker,
-        pytest.param(end_a_worker, marks=only_long),
-        pytest.param(freeze_a_worker, marks=only_long),
-        pytest.param(freeze_the_broker, marks=only_long),
-    ],
-    ids=lambda hurt: hurt.__name__,
-)
+QUICK = [kill_a_worker, another_worker_comes_and_goes, kill_the_broker]
+SLOW = [end_a_worker, freeze_a_worker, freeze_the_broker] if LONG else []
+
+
+@pytest.mark.parametrize("hurt", [*QUICK, *SLOW], ids=lambda hurt: hurt.__name__)
 async def test_every_request_counts_once(scene: Scene, hurt: Hurt) -> None:
     print(f"STILLWATCH_CHAOS_SEED={SEED}")  # noqa: T201  (shown when the test fails)
     if scene.fleet.broker.java is None and "broker" in hurt.__name__:
