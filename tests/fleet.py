@@ -92,7 +92,7 @@ class Worker:
 
 @dataclass
 class Load:
-    """Steady requests of many accounts, each fiftieth unreadable, and what of them is due."""
+    """Steady requests of many accounts, each fiftieth unreadable, each fiftieth sent twice, and what of them is due."""
 
     fleet: "Fleet"
     dice: random.Random
@@ -120,7 +120,8 @@ class Load:
                     account = f"a{int(self.accounts * self.dice.random() ** 2)}"
                     value = encode(request(account, int(time.time() * 1000), id=str(number)))
                     self.due[account] += 1
-                    sent.append(await producer.send(topic, value, key=account.encode()))
+                    times = 2 if number % 50 == 25 else 1
+                    sent += [await producer.send(topic, value, key=account.encode()) for _ in range(times)]
                 await asyncio.sleep(0.05)  # the pace of the load
             for meta in await asyncio.gather(*sent):
                 self.ends[meta.partition] = max(self.ends.get(meta.partition, 0), meta.offset + 1)

@@ -75,7 +75,7 @@ class Shelf:
         return len(self.rows.get(partition, []))
 
 
-async def nothing_recent(partition: int, position: int) -> list[str]:
+async def nothing_recent(partition: int) -> list[str]:
     return []
 
 
@@ -293,7 +293,7 @@ async def test_models_that_cannot_be_read_start_anew(caplog: pytest.LogCaptureFi
 async def test_an_id_from_before_a_restart_is_known_and_a_stray_account_is_counted() -> None:
     watch, _ = new_watch(Settings(partitions=2))
 
-    async def recent(partition: int, position: int) -> list[str]:
+    async def recent(partition: int) -> list[str]:
         return ["5", "6"]
 
     watch._recent = recent

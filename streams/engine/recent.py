@@ -1,4 +1,4 @@
-"""Recent: the ids of the last requests before a position, so that one sent again across a restart counts once."""
+"""Recent: the ids of the last requests before a restart, so that one sent again across it counts once."""
 
 from typing import Final, Protocol
 
@@ -22,28 +22,36 @@ _decoder: Final = msgspec.json.Decoder(_Id)
 class Recent(Protocol):
     """Where ids come from: the requests topic, or in tests a list."""
 
-    async def __call__(self, partition: int, position: int) -> list[str]:
-        """Ids of the requests of a partition just before a position, oldest first."""
+    async def __call__(self, partition: int) -> list[str]:
+        """Ids of the last requests of a partition that are committed, oldest first."""
 
 
 class RecentRequests:
-    """The ids that stand in the requests topic."""
+    """The ids that stand in the requests topic.
+
+    Only what is committed is looked at: its profiles are stored for certain. What comes after will be read again, and
+    an id remembered from there would be taken for its own repeat, and lost.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def __call__(self, partition: int, position: int) -> list[str]:
-        """Ids of up to LOOKED_AT requests of a partition just before a position, oldest first."""
+    async def __call__(self, partition: int) -> list[str]:
+        """Ids of up to LOOKED_AT requests before the offset that our group has committed, oldest first."""
         tp = TopicPartition(REQUESTS.name(self._settings), partition)
         ids: list[str] = []
-        async with AIOKafkaConsumer(**self._settings.connection(), enable_auto_commit=False) as consumer:
+        # With a partition assigned by hand the group is only asked, not joined.
+        async with AIOKafkaConsumer(
+            **self._settings.connection(), group_id=self._settings.group, enable_auto_commit=False
+        ) as consumer:
             consumer.assign([tp])
-            start = max((await consumer.beginning_offsets([tp]))[tp], position - LOOKED_AT)
-            end = min((await consumer.end_offsets([tp]))[tp], position)
+            committed = await consumer.committed(tp) or 0
+            start = max((await consumer.beginning_offsets([tp]))[tp], committed - LOOKED_AT)
+            end = min((await consumer.end_offsets([tp]))[tp], committed)
             consumer.seek(tp, start)
             while start < end:
                 records = (await consumer.getmany(tp, timeout_ms=1_000)).get(tp, ())
-                ids += [found for record in records if record.offset < position and (found := _id(record.value))]
+                ids += [found for record in records if record.offset < committed and (found := _id(record.value))]
                 start = await consumer.position(tp)
         return ids
 

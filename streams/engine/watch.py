@@ -154,7 +154,7 @@ class Watch:
                 await asyncio.sleep(0)  # probes and heartbeats go on
             if stored.models is not None:
                 self._restore_models(partition, stored.models)
-            partition.pipeline.recall(await self._recent(partition.number, stored.position))
+            partition.pipeline.recall(await self._recent(partition.number))
             partition.position, partition.end = stored.position, stored.end
             partition.under_way += await self._outbox.announce_again(partition.pipeline.live())
         partition.checkpointed_at = self._clock()
