@@ -154,7 +154,7 @@ def people(seat: Seat, habit: People) -> Account:
     pools = [prompts.pool(name, 250 if name != "coding" else 800, partial(grammar.passage, name)) for name in names]
     setting = chosen_setting(dice, habit.clients, reasons=0.15)
     daily = float(habit.daily.draw(dice, 1)[0])
-    account = _account(seat, "honest", where, [setting], habit.plans, daily, system)
+    account = enrolled(seat, "honest", where, [setting], habit.plans, daily, system)
     steady = 0.5 + 0.4 * dice.random()  # how often the first place is where the person sits
     favour = dice.dirichlet(np.full(len(pools), 0.7))
 
@@ -170,7 +170,7 @@ def people(seat: Seat, habit: People) -> Account:
             away = dice.integers(0, len(where), count)
             batch["place"] = np.where(dice.random(count) < steady, 0, away)[local]
             subject = dice.choice(len(pools), size=count, p=favour)[local]
-            _ask(dice, batch, pools, subject)
+            ask(dice, batch, pools, subject)
             grown = 1 + habit.grows * np.minimum(turn, 40)
             batch["input"] = habit.input.draw(dice, len(at), grown)
             batch["cached"] = np.where(turn > 0, (batch["input"] * 0.7).astype(np.int64), 0)
@@ -189,7 +189,7 @@ def support(seat: Seat) -> Account:
     setting = chosen_setting(dice, CLIENTS[:3], reasons=0.05)
     daily = float(Spread(160, 1.5).draw(dice, 1)[0])
     system = prompts.system(grammar.grow("system", luck_of(dice)))
-    account = _account(seat, "honest", where, [setting], ("scale", "team"), daily, system)
+    account = enrolled(seat, "honest", where, [setting], ("scale", "team"), daily, system)
     habit = CHAT._replace(turns=1.8, gap=Spread(50, 0.8))
 
     def rows() -> Iterator[tuple[int, Rows]]:
@@ -197,7 +197,7 @@ def support(seat: Seat) -> Account:
             batch = empty(len(at))
             batch["at"], batch["session"], batch["turns"] = at, session, 2 * turn + 1
             batch["place"] = dice.integers(0, len(where), len(at))
-            _ask(dice, batch, [pool], np.zeros(len(at), np.int64))
+            ask(dice, batch, [pool], np.zeros(len(at), np.int64))
             batch["input"] = Spread(420, 0.35).draw(dice, len(at), 1 + 0.4 * turn)
             answer(dice, batch, Spread(95, 0.6).draw(dice, len(batch)), setting)
             yield settled_at, batch
@@ -217,15 +217,15 @@ def batch_job(seat: Seat) -> Account:
     daily = weekly * size.median * np.exp(size.sigma**2 / 2) / 7
     where = [places.server(dice)]
     system = prompts.system(grammar.grow("system", luck_of(dice)))
-    account = _account(seat, "lookalike", where, [setting], ("scale", "pay_as_you_go"), daily, system)
+    account = enrolled(seat, "lookalike", where, [setting], ("scale", "pay_as_you_go"), daily, system)
     nightly_at = int(dice.integers(0, DAY_MS)) if dice.random() < 0.5 else None
     gap_ms = 1_000 * float(Spread(1.2, 0.9).draw(dice, 1)[0]) / 4
 
     def rows() -> Iterator[tuple[int, Rows]]:
-        for settled_at, at, _ in _runs(seat, weekly, size, gap_ms, nightly_at):
+        for settled_at, at, _ in runs(seat, weekly, size, gap_ms, nightly_at):
             batch = empty(len(at))
             batch["at"], batch["turns"] = at, 1
-            _ask(dice, batch, [pool], np.zeros(len(at), np.int64))
+            ask(dice, batch, [pool], np.zeros(len(at), np.int64))
             # An ordinary recorded batch job has a p50 of 53 in and 1,578 out (ServeGen).
             batch["input"] = Spread(53, 0.4).draw(dice, len(at))
             answer(dice, batch, Spread(1_578, 0.5).draw(dice, len(batch)), setting)
@@ -240,8 +240,8 @@ SUITES: Final = 6
 def evaluation(seat: Seat) -> Account:
     """An evaluation run: a suite of 8-shot prompts in one go, word for word the same every time, settings fixed."""
     dice, prompts = seat.dice, seat.prompts
-    suite = f"suite{int(dice.integers(SUITES))}"
-    pool = prompts.pool(suite, 300, _suite(grammar.grow("shots", Random(suite))))
+    named = f"suite{int(dice.integers(SUITES))}"
+    pool = prompts.pool(named, 300, suite(grammar.grow("shots", Random(named))))
     repeats = 4 if dice.random() < 0.25 else 1  # pass@4 asks everything four times
     setting = Setting(
         model=MODELS[int(dice.integers(2))] if dice.random() < 0.6 else REASONS,
@@ -255,10 +255,10 @@ def evaluation(seat: Seat) -> Account:
     size = Spread(float(dice.integers(150, len(pool))) * repeats, 0.0)
     weekly = float(dice.uniform(1, 6))
     where = [places.server(dice), places.company(dice, "US")]
-    account = _account(seat, "lookalike", where, [setting], ("team", "pro", "scale"), weekly * size.median / 7, None)
+    account = enrolled(seat, "lookalike", where, [setting], ("team", "pro", "scale"), weekly * size.median / 7, None)
 
     def rows() -> Iterator[tuple[int, Rows]]:
-        for settled_at, at, position in _runs(seat, weekly, size, 350.0, None):
+        for settled_at, at, position in runs(seat, weekly, size, 350.0, None):
             batch = empty(len(at))
             batch["at"], batch["turns"] = at, 1
             batch["prompt"] = pool.start + (position // repeats) % len(pool)
@@ -280,7 +280,7 @@ def agent(seat: Seat) -> Account:
     mean = gap.median * np.exp(gap.sigma**2 / 2) + pause.median * np.exp(pause.sigma**2 / 2) / steps
     where = [places.server(dice)] if dice.random() < 0.7 else [places.home(dice, "US"), places.vpn(dice)]
     system = prompts.system(grammar.grow("system", luck_of(dice)) if dice.random() < 0.6 else "codepal")
-    account = _account(seat, "lookalike", where, [setting], ("pro", "scale", "team"), DAY_MS / 1e3 / mean, system)
+    account = enrolled(seat, "lookalike", where, [setting], ("pro", "scale", "team"), DAY_MS / 1e3 / mean, system)
 
     def rows() -> Iterator[tuple[int, Rows]]:
         clock = float(seat.start_at) + dice.uniform(0, pause.median * 1e3)
@@ -297,7 +297,7 @@ def agent(seat: Seat) -> Account:
             batch = empty(1_000)
             batch["at"], batch["session"], batch["turns"], batch["tools"] = at, number, 2 * steps_in + 1, 18
             batch["place"] = dice.integers(0, len(where), int(number[-1] - number[0]) + 1)[number - number[0]]
-            _ask(dice, batch, [pool], np.zeros(1_000, np.int64))
+            ask(dice, batch, [pool], np.zeros(1_000, np.int64))
             # Mooncake: contexts of p50 6,909 tokens, most of them cached from the step before.
             batch["input"] = Spread(1_800, 0.2).draw(dice, 1_000, 1 + 0.2 * np.minimum(steps_in, 150))
             batch["cached"] = np.where(steps_in > 0, (batch["input"] * 0.9).astype(np.int64), 0)
@@ -328,7 +328,7 @@ def honest(dice: np.random.Generator, start_at: int, end_at: int, prompts: Promp
     return KINDS[kind].build(Seat(account_name(dice), kind, dice, start_at, end_at, prompts))
 
 
-def _account(
+def enrolled(
     seat: Seat,
     label: Literal["honest", "lookalike"],
     where: list[Place],
@@ -383,7 +383,7 @@ def chosen_setting(dice: np.random.Generator, clients: tuple[str, ...], reasons:
     )
 
 
-def _ask(dice: np.random.Generator, batch: Rows, pools: list[range], which: Ints) -> None:
+def ask(dice: np.random.Generator, batch: Rows, pools: list[range], which: Ints) -> None:
     """Prompts from the pools: variations of them, and one in thirty word for word as others ask it too."""
     starts = np.array([pool.start for pool in pools])
     sizes = np.array([len(pool) for pool in pools])
@@ -441,7 +441,7 @@ def _sessions(seat: Seat, habit: People, daily: float, zone: int) -> Iterator[tu
         yield day_at, at, session, turn
 
 
-def _runs(
+def runs(
     seat: Seat, weekly: float, size: Spread, gap_ms: float, nightly_at: int | None
 ) -> Iterator[tuple[int, Ints, Ints]]:
     """Instants and positions within their run, a day at a time; runs come `weekly` times a week, in working hours
@@ -464,7 +464,7 @@ def _runs(
         )
 
 
-def _suite(shots: str) -> Callable[[Random], str]:
+def suite(shots: str) -> Callable[[Random], str]:
     def text(luck: Random) -> str:
         return f"{shots}{grammar.grow('word_problem', luck)}\nAnswer:"
 

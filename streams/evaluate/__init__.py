@@ -1,0 +1,1 @@
+"""The arena: attacks and honest traffic played against the detector and against what platforms have today."""

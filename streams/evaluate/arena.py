@@ -1,0 +1,179 @@
+"""Arena: every family and every honest account in front of every watcher, on as many processes as there are cores."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from models.score import NAMES
+from sinks.policy import Exempt, Policy
+
+from ..simulate.accounts import DAY_MS, Label
+from ..simulate.families import FAMILIES, campaigns
+from ..simulate.lookalikes import lookalikes
+from ..simulate.prompts import Prompts
+from ..simulate.stream import MONDAY, Stream, crowd
+from ..simulate.traces import recorded
+from .judge import Met
+from .play import Backdrop, Campaign, Strip, Table, batches, merged, sent, stripped
+from .watchers import WATCHERS, watcher
+
+EXEMPT_KIND: Final = "licensed"
+"""Lookalikes that the arena's policy exempts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is played. The same plan gives the same report.
+
+    Each family meets the same `backdrop` of honest accounts for `days` days and begins after `calm` of them. Honest
+    accounts are judged apart, without attacks, in `parts` streams of `crowd` accounts and `each` of every lookalike
+    over `honest_days` days.
+    """
+
+    seeds: tuple[int, ...] = (1,)
+    families: tuple[str, ...] = tuple(FAMILIES)
+    days: float = 5.0
+    calm: float = 2.0
+    backdrop: int = 150
+    parts: int = 2
+    crowd: int = 250
+    each: int = 2
+    honest_days: float = 14.0
+    traces: Path | None = None
+    without: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    policy: Path | None = None
+    """Policy file; None: the packaged one."""
+
+    def __post_init__(self) -> None:
+        stripped(self.without)
+        for kind, names, known in (("family", self.families, FAMILIES), ("evidence", self.dropped, NAMES)):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+
+
+class Job(NamedTuple):
+    """One stream to play."""
+
+    kind: Literal["honest", "recorded", "family"]
+    seed: int
+    name: str
+
+
+class Played(NamedTuple):
+    """What came of a job: for each watcher the accounts it met, and what these accounts are.
+
+    `truth` gives an account's label (honest, lookalike, attack) and its kind, or for an attack its family. In a
+    family's job `accounts` holds bystanders too: honest accounts of the backdrop.
+    """
+
+    job: Job
+    accounts: Mapping[str, Mapping[str, Met]]
+    truth: Mapping[str, tuple[str, str]]
+
+
+def jobs(plan: Plan) -> list[Job]:
+    """Everything to play, the longest first."""
+    found = [Job("recorded", seed, str(plan.traces)) for seed in plan.seeds if plan.traces]
+    found += [Job("honest", seed, f"part {part}") for seed in plan.seeds for part in range(plan.parts)]
+    return found + [Job("family", seed, name) for seed in plan.seeds for name in plan.families]
+
+
+def evaluate(plan: Plan, *, processes: int = 1, done: Callable[[Job], None] = lambda _: None) -> Iterator[Played]:
+    """Play everything. `done` is told each job as it ends; results come in the order of `jobs`."""
+    todo = jobs(plan)
+    if processes == 1:
+        for job in todo:
+            yield play(plan, job)
+            done(job)
+        return
+    # Spawned, so that no process inherits the threads of another one.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(play, plan, job): job for job in todo}
+        for future in as_completed(futures):
+            future.result()
+            done(futures[future])
+        yield from (future.result() for future in futures)
+
+
+def play(plan: Plan, job: Job) -> Played:
+    """Play one job."""
+    strip = stripped(plan.without)
+    if job.kind == "family":
+        return _family(plan, job, strip)
+    stream = recorded(Path(job.name), job.seed) if job.kind == "recorded" else _honest(plan, job)
+    tables = _tables(plan, stream.labels)
+    for batch in batches(sent(request, strip) for request in stream):
+        for table in tables.values():
+            table.take(batch)
+    return _played(job, tables, {label.account: _truth(label) for label in stream.labels})
+
+
+def _honest(plan: Plan, job: Job) -> Stream:
+    part = int(job.name.rpartition(" ")[2])
+    end_at = MONDAY + int(plan.honest_days * DAY_MS)
+    # Not the accounts of the backdrop, and others in every part.
+    first = plan.backdrop + part * plan.crowd
+    prompts = Prompts(job.seed)
+    accounts = list(crowd(job.seed, MONDAY, end_at, prompts, range(first, first + plan.crowd)))
+    accounts += lookalikes(1_000 * job.seed + part, plan.each, MONDAY, end_at, prompts)
+    return Stream(accounts, prompts, MONDAY, end_at)
+
+
+def _family(plan: Plan, job: Job, strip: Strip) -> Played:
+    begins_at = MONDAY + int(plan.calm * DAY_MS)
+    backdrop, warm = _calm(plan, job.seed)
+    first = backdrop.before(begins_at)
+    tables = {name: table.copy() for name, table in warm.items()}
+    truth = {label.account: _truth(label) for label in backdrop.labels}
+    scenario = FAMILIES[job.name]
+    # Where the campaign answers to verdicts, every watcher has its own; else one will do for all.
+    apart = [[table] for table in tables.values()] if scenario.replaced else [list(tables.values())]
+    for group in apart:
+        prompts = Prompts(job.seed)
+        end_at = MONDAY + int(plan.days * DAY_MS)
+        accounts = campaigns([job.name], job.seed, MONDAY, end_at, prompts, begins_at)
+        stream = Stream(accounts, prompts, MONDAY, end_at)
+        campaign = Campaign(stream, job.seed, strip, replaced=scenario.replaced)
+        for batch in batches(merged(backdrop, first, campaign.against(group[0].ledger))):
+            for table in group:
+                table.take(batch)
+        truth.update({account: ("attack", family) for account, family in campaign.names.items()})
+    return _played(job, tables, truth)
+
+
+@lru_cache(maxsize=1)
+def _calm(plan: Plan, seed: int) -> tuple[Backdrop, dict[str, Table]]:
+    """The backdrop, and watchers that have seen the days before attacks begin: the same for every family."""
+    end_at = MONDAY + int(plan.days * DAY_MS)
+    prompts = Prompts(seed)
+    accounts = list(crowd(seed, MONDAY, end_at, prompts, range(plan.backdrop)))
+    backdrop = Backdrop.of(Stream(accounts, prompts, MONDAY, end_at), stripped(plan.without))
+    tables = _tables(plan, backdrop.labels)
+    calm = backdrop.requests[: backdrop.before(MONDAY + int(plan.calm * DAY_MS))]
+    for batch in batches(calm):
+        for table in tables.values():
+            table.take(batch)
+    return backdrop, tables
+
+
+def _tables(plan: Plan, labels: Sequence[Label]) -> dict[str, Table]:
+    licensed = [Exempt(scope="account", value=label.account) for label in labels if label.kind == EXEMPT_KIND]
+    policy = Policy.load(plan.policy)
+    policy = msgspec.structs.replace(policy, exempt=(*policy.exempt, *licensed))
+    return {name: Table(watcher(name, policy, plan.dropped)) for name in WATCHERS}
+
+
+def _truth(label: Label) -> tuple[str, str]:
+    return (label.label, f"recorded {label.scenario}") if label.label == "attack" else (label.label, label.kind)
+
+
+def _played(job: Job, tables: Mapping[str, Table], truth: Mapping[str, tuple[str, str]]) -> Played:
+    return Played(job, {name: table.ledger.accounts for name, table in tables.items()}, truth)
