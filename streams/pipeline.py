@@ -147,8 +147,12 @@ class Pipeline:
         """Profiles changed since the last call, for the changelog; None for one that was forgotten."""
         return self.profiles.changed()
 
-    def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> None:
-        """Take stored profiles back, before the first batch; in as many pieces as one likes."""
+    def restore(self, rows: Iterable[tuple[str, bytes | None]], accounts: int = 0) -> None:
+        """Take stored profiles back, before the first batch; in as many pieces as one likes.
+
+        `accounts` says how many there will be in all, where that is known: room is then made once.
+        """
+        self.profiles.reserve(accounts)
         places = self.profiles.restore(rows)
         restored = self.profiles.table[places]
         self.event_at = max(self.event_at, int(restored["at"].max(initial=0)))

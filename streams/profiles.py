@@ -227,6 +227,11 @@ class Profiles:
         """Rows of the table that have ever been used; free ones among them have `at` 0."""
         return len(self._names)
 
+    def reserve(self, accounts: int) -> None:
+        """Make room for so many accounts at once, rather than bit by bit."""
+        if accounts > len(self.table):
+            self._grow(accounts)
+
     def put(self, rows: IntVector, block: Block) -> None:
         """Write profiles back to their rows; the next `changed` returns them."""
         self.table[rows] = block

@@ -150,7 +150,7 @@ class Watch:
             stored = await self._changelog.read(partition.number)
             partition.pipeline = self._new_pipeline()
             for start in range(0, len(stored.rows), RESTORE_ROWS):
-                partition.pipeline.restore(stored.rows[start : start + RESTORE_ROWS])
+                partition.pipeline.restore(stored.rows[start : start + RESTORE_ROWS], len(stored.rows))
                 await asyncio.sleep(0)  # probes and heartbeats go on
             if stored.models is not None:
                 self._restore_models(partition, stored.models)
