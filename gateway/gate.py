@@ -1,0 +1,145 @@
+"""Gate: what stands before a model server: it tells who comes, lets pass or refuses, and reports."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
+
+from .actions import Actions, Refusal
+from .emitter import Drafted, Emitter
+from .exchange import Identity
+from .guard import Guard, Standing
+from .identify import Identify, by_headers
+from .pepper import Pepper
+from .settings import Settings
+from .subscriber import Subscriber
+
+logger: Final = logging.getLogger("stillwatch_gateway")
+
+RESTART_SECONDS: Final = 1.0
+"""Pause before a task of ours that ended by a fault starts anew."""
+
+
+class Passage(NamedTuple):
+    """What was decided of one request. `who` is None where nobody can be told: it passes, and is not reported."""
+
+    id: str
+    at: int
+    """When it came, in ms UTC."""
+    who: Identity | None
+    standing: Standing | None
+    refusal: Refusal | None
+
+
+def wall() -> int:
+    """The time of day in ms UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id() -> str:
+    """A request id that nobody else has."""
+    return uuid.uuid4().hex
+
+
+class Gate:
+    """Guard, actions, emitter and subscriber of one process, for whatever adapter stands in front.
+
+    `enter` and `report` never wait; `run` does the waiting, in a task of its own.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        identify: Identify | None = None,
+        clock: Callable[[], int] = wall,
+        ids: Callable[[], str] = new_id,
+    ) -> None:
+        connection = settings.connection()
+        self.guard = Guard(
+            most=settings.most_verdicts, stale_seconds=settings.stale_seconds, when_stale=settings.when_stale
+        )
+        self.subscriber = Subscriber(self.guard, connection, settings.topic_prefix + "enforcement", clock)
+        self.emitter = Emitter(
+            connection,
+            settings.topic_prefix + "requests",
+            prompts=settings.prompts,
+            sketch_key=None if settings.secret is None else Pepper(settings.secret).sketch_key,
+            most=settings.buffer_requests,
+            most_bytes=settings.buffer_bytes,
+        )
+        self.clock = clock
+        self._ids = ids
+        self._enforce = settings.enforce
+        self._identify = identify or by_headers(settings)
+        self._actions = Actions(replicas=settings.replicas, verify_url=settings.verify_url, explain=settings.explain)
+        self._counts = dict.fromkeys(("requests", "unknown", "throttled", "refused", "degraded", "faults"), 0)
+
+    def enter(self, headers: Mapping[str, str], peer: str | None) -> Passage:
+        """Decide on a request; headers by lower-case name, `peer` is the address it came from."""
+        at, name = self.clock(), self._ids()
+        self._counts["requests"] += 1
+        who = self._identify(headers, peer)
+        if who is None:
+            self._counts["unknown"] += 1
+            return Passage(name, at, None, None, None)
+        if not self._enforce:
+            return Passage(name, at, who, None, None)
+        standing = self.guard.find(at, who.account, who.org, who.keys)
+        if standing is None:
+            return Passage(name, at, who, None, None)
+        refusal = self._actions.refusal(standing, at)
+        if refusal is not None:
+            self._counts["throttled" if refusal.status == 429 else "refused"] += 1
+        elif standing.action == "degrade":
+            self._counts["degraded"] += 1
+        return Passage(name, at, who, standing, refusal)
+
+    def report(self, draft: Drafted, size: int) -> None:
+        """Tell the detector of a request; `size` is what the draft keeps in memory, in bytes."""
+        self.emitter.emit(draft, size)
+
+    def fault(self) -> None:
+        """Count a fault of ours, while it is being handled. The first is logged with its trace."""
+        self._counts["faults"] += 1
+        if self._counts["faults"] == 1:
+            logger.exception("a fault of the gateway; the request passes untouched")
+
+    async def run(self) -> None:
+        """Send and listen until cancelled."""
+        tasks = [asyncio.create_task(_kept_alive(run)) for run in (self.emitter.run, self.subscriber.run)]
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def counts(self) -> dict[str, int]:
+        """Everything counted so far, and how things stand, for whatever metrics the server has."""
+        emitter, subscriber, guard = self.emitter, self.subscriber, self.guard
+        return self._counts | {
+            "sent": emitter.sent,
+            "waiting": emitter.waiting,
+            "dropped": emitter.dropped,
+            "failed": emitter.failed,
+            "verdicts": len(guard),
+            "verdicts_read": subscriber.read,
+            "verdicts_unreadable": subscriber.unreadable,
+            "verdicts_late": guard.late,
+            "verdicts_dropped": guard.dropped,
+            "broker_failures": subscriber.failures,
+            "stale": int(guard.stale(self.clock())),
+        }
+
+
+async def _kept_alive(run: Callable[[], Awaitable[None]]) -> None:
+    """A fault of ours must not silence the gateway for good, nor end the server."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            logger.exception("a task of the gateway ended by a fault and starts anew")
+        await asyncio.sleep(RESTART_SECONDS)
