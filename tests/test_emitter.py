@@ -115,10 +115,10 @@ async def test_prompts_travel_as_text_only_where_that_is_asked_for(embedded: Bro
     seen, long = {}, "Hello " * 8_000
     for prompts in ("sketch", "text", "none"):
         settings = await wired(embedded)
-        emitter = Emitter(connection(settings), REQUESTS.name(settings), prompts=prompts)  # type: ignore[arg-type]
+        emitter = Emitter(connection(settings), REQUESTS.name(settings), prompts=prompts)
         async with emitting(emitter):
             emitter.emit(Draft(request("ada"), long, "Be brief.", chars=50_000))
-            await until(lambda emitter=emitter: emitter.sent == 1)  # type: ignore[misc]
+            await until(lambda emitter=emitter: emitter.sent == 1)
         seen[prompts] = decode((await arrived(settings, 1))[0].value)
     assert (seen["text"].text, seen["text"].instructions, seen["text"].sketch) == (long, "Be brief.", None)
     assert (seen["none"].text, seen["none"].sketch) == (None, None)
