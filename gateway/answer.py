@@ -41,6 +41,38 @@ class Answer(msgspec.Struct, kw_only=True):
     """Pieces of text in a streamed one: about one a token."""
 
 
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """A reply as it was, to be read when nobody waits."""
+
+    status: int | None = None
+    streamed: bool = False
+    kept: bytes = b""
+    """The whole body, the end of a streamed one, or nothing of one that was too long."""
+    size: int = 0
+    """Bytes of the whole."""
+    events: int = 0
+    finish: str | None = None
+    """How it ended, where that is known without reading."""
+
+    def answer(self) -> Answer:
+        """What became of the request. Reading a long answer takes its time: not for the event loop."""
+        found = Answer(status=self.status, finish=self.finish)
+        if self.finish is not None:
+            return found
+        if self.status is not None and self.status >= 400:
+            found.finish = "error"
+        elif self.streamed:
+            # The first and the last event carry no text, and then comes [DONE].
+            found.deltas = max(self.events - 3, 0)
+            for line in self.kept.splitlines():
+                if line.startswith(b"data:") and b"{" in line:
+                    _look(line[5:], found)
+        else:
+            found.chars = self.size if not self.kept else 0
+            _look(self.kept, found)
+        return found
+
+
 class _Message(msgspec.Struct):
     content: object = None
     reasoning_content: object = None
@@ -68,7 +100,7 @@ _decoder: Final = msgspec.json.Decoder(_Body)
 
 
 class Reader:
-    """Watches a reply pass and afterwards says what it was. Looking costs next to nothing while it passes."""
+    """Watches a reply pass, and keeps of it what has to be read afterwards."""
 
     def __init__(self) -> None:
         self._status: int | None = None
@@ -76,12 +108,7 @@ class Reader:
         self._kept = bytearray()
         self._limit = _TAIL
         self._size = 0
-        self._deltas = 0
-
-    @property
-    def kept(self) -> int:
-        """Bytes held."""
-        return len(self._kept)
+        self._events = 0
 
     def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """The reply's head."""
@@ -96,7 +123,7 @@ class Reader:
         self._size += len(chunk)
         kept = self._kept
         if self._streamed:
-            self._deltas += (bytes(kept[-4:]) + chunk).count(b"data:")
+            self._events += (bytes(kept[-4:]) + chunk).count(b"data:")
             kept += chunk
             if len(kept) > self._limit:
                 # The last events say how it ended and what it used; one event more, for the newest may be cut short.
@@ -107,21 +134,9 @@ class Reader:
         else:
             kept.clear()
 
-    def answer(self) -> Answer:
-        """What became of the request. Reading a long answer takes its time: not for the event loop."""
-        found = Answer(status=self._status)
-        if self._status is not None and self._status >= 400:
-            found.finish = "error"
-        elif self._streamed:
-            # The first and the last event carry no text, and then comes [DONE].
-            found.deltas = max(self._deltas - 3, 0)
-            for line in bytes(self._kept).splitlines():
-                if line.startswith(b"data:") and b"{" in line:
-                    _look(line[5:], found)
-        else:
-            found.chars = self._size if not self._kept else 0
-            _look(bytes(self._kept), found)
-        return found
+    def said(self) -> Said:
+        """The reply, as far as it came."""
+        return Said(self._status, self._streamed, bytes(self._kept), self._size, self._events)
 
 
 def _event_before(kept: bytearray, events: int) -> int:

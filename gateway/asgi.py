@@ -9,8 +9,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from . import degrade
-from .answer import BLOCKED, LARGEST, Answer, Reader
-from .exchange import OPERATIONS, draft
+from .answer import BLOCKED, LARGEST, Reader, Said
+from .exchange import OPERATIONS, Exchange
 from .gate import Gate, Passage
 from .settings import Settings
 
@@ -110,7 +110,7 @@ class _Visit:
         headers = [*refusal.headers, (DECISION, _quoted(standing.id))]
         await self._send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": refusal.body})
-        self._report(Answer(status=refusal.status, finish=BLOCKED))
+        self._report(Said(refusal.status, finish=BLOCKED))
 
     async def serve(self, app: App, scope: Scope) -> None:
         """Let the application answer, and report when it has."""
@@ -179,20 +179,21 @@ class _Visit:
             _Lessened(self._gate, self._send, self._read, self._marked).send,
         )
 
-    def _report(self, answer: Answer | None) -> None:
-        passage, reader = self.passage, self._reader
-        who = passage.who
-        if who is None:
+    def _report(self, said: Said | None) -> None:
+        passage = self.passage
+        if passage.who is None:
             return
-        latency_ms = round((time.perf_counter() - self._began) * 1000, 3)
-        asked, operation = self._asked, self._operation
         try:
-            self._gate.report(
-                lambda: draft(
-                    passage.id, passage.at, operation, who, b"".join(asked), answer or reader.answer(), latency_ms
-                ),
-                min(self._asked_size, LARGEST) + reader.kept,
+            exchange = Exchange(
+                id=passage.id,
+                at=passage.at,
+                operation=self._operation,
+                who=passage.who,
+                asked=b"".join(self._asked),
+                said=said or self._reader.said(),
+                latency_ms=round((time.perf_counter() - self._began) * 1000, 3),
             )
+            self._gate.report(exchange, exchange.size)
         except Exception:
             self._gate.fault()
 

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, Generic, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -20,8 +20,13 @@ from .sketch import sketch_many
 logger: Final = logging.getLogger("stillwatch_gateway")
 
 Prompts = Literal["sketch", "text", "none"]
-Drafted = Draft | Callable[[], Draft]
-"""A draft, or what makes one: reading a long body is put off until nobody waits for it."""
+
+
+class Drafted(Protocol):
+    """What becomes a draft: a draft itself, or an exchange, which is read when nobody waits for it."""
+
+    def draft(self) -> Draft: ...
+
 
 T = TypeVar("T")
 
@@ -34,9 +39,15 @@ RETRY_SECONDS: Final = 1.0
 CLOSING_SECONDS: Final = 3.0
 """Time allowed at the end to send what still waits."""
 
+SHARE: Final = 1 / 3
+"""The most of the event loop's time that drafts may take: replies go first. What is left is dropped, oldest first."""
+
 _BATCH: Final = 200
-_SHORT_CHARS: Final = 2_000
-"""Prompts of fewer characters, all together, are sketched at once: half a millisecond. More go to a thread."""
+_SLICE: Final = 8
+_SLICE_BYTES: Final = 24 * 1024
+"""Drafts of so few bytes are finished on the loop, half a millisecond at a time. A longer one goes to a thread: there
+it competes for Python's lock, for which a reply may wait up to 5 ms; here it would wait for all of it.
+"""
 
 
 class Buffer(Generic[T]):
@@ -67,11 +78,24 @@ class Buffer(Generic[T]):
             self._filled.clear()
             await self._filled.wait()
 
-    def take(self, most: int) -> list[T]:
-        """Take out what waited longest, at most so many."""
-        taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-        self._bytes -= sum(size for _, size in taken)
-        return [item for item, _ in taken]
+    def take(self, most: int, most_bytes: int | None = None) -> list[T]:
+        """Take out what waited longest: at most so many, and of more than so many bytes only one."""
+        taken: list[T] = []
+        total = 0
+        while self._waiting and len(taken) < most:
+            item, size = self._waiting[0]
+            total += size
+            if taken and most_bytes is not None and total > most_bytes:
+                break
+            self._waiting.popleft()
+            self._bytes -= size
+            taken.append(item)
+        return taken
+
+    @property
+    def first_bytes(self) -> int:
+        """Size of what waited longest; 0 when nothing waits."""
+        return self._waiting[0][1] if self._waiting else 0
 
 
 class Emitter:
@@ -149,19 +173,20 @@ class Emitter:
             await asyncio.gather(sending, return_exceptions=True)
 
     async def _make(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._drafts.wait()
             await asyncio.sleep(LINGER_SECONDS)
             while len(self._drafts):
+                began = loop.time()
                 await self._make_some()
-                await asyncio.sleep(0)
+                await asyncio.sleep((loop.time() - began) * (1 / SHARE - 1))
 
     async def _make_some(self) -> None:
         """Turn some drafts into messages."""
-        made = self._drafts.take(_BATCH)
-        ready = [each for each in made if isinstance(each, Draft)]
-        short = len(ready) == len(made) and sum(len(each.text or "") for each in ready) < _SHORT_CHARS
-        messages = self._finished(made) if short else await asyncio.to_thread(self._finished, made)
+        long = self._drafts.first_bytes > _SLICE_BYTES
+        made = self._drafts.take(_SLICE, _SLICE_BYTES)
+        messages = await asyncio.to_thread(self._finished, made) if long else self._finished(made)
         for key, value in messages:
             self._messages.put((key, value), len(value))
         if self.dropped and not self._warned:
@@ -173,7 +198,7 @@ class Emitter:
         drafts = []
         for each in made:
             try:
-                drafts.append(each if isinstance(each, Draft) else each())
+                drafts.append(each.draft())
             except Exception:
                 # Whatever a caller's code or a caller's caller wrote: one request is lost, its neighbours are not.
                 self.failed += 1

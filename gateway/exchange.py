@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from .answer import Answer
+from .answer import Answer, Said
 from .request import FAILURES, Request
 from .sketch import KEPT_CHARS
 
@@ -34,7 +34,7 @@ _LARGEST_COUNT: Final = 2**31 - 1
 _EARLIEST_MS: Final = 10**11  # Smaller numbers are seconds: 10^11 s is the year 5138, 10^11 ms is 1973.
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
+class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who sent a request, as far as the deployment knows. Names are as a Request carries them: hashed already.
 
     `keys` are the names of the API key under every valid secret, the newest first.
@@ -66,6 +66,10 @@ class Draft(NamedTuple):
     chars: int | None = None
     """Length of the message before it was cut, when it was."""
 
+    def draft(self) -> "Draft":
+        """Itself: nothing is left to be read."""
+        return self
+
 
 class Prompt(NamedTuple):
     """What a body asks."""
@@ -78,11 +82,35 @@ class Prompt(NamedTuple):
     """Characters of all messages together."""
 
 
-def draft(
-    name: str, at: int, operation: str, who: Identity, asked: bytes, answer: Answer, latency_ms: float | None = None
-) -> Draft:
-    """The message about one exchange: `name` is its id, `asked` the body as it came, perhaps not even JSON."""
-    body = parsed(asked)
+class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An exchange that is over, as it was: read later, when nobody waits.
+
+    Thousands may wait while Kafka is away. Nothing in one is for the garbage collector to visit: with ordinary objects
+    its full runs would hold up replies for a tenth of a second.
+    """
+
+    id: str
+    at: int
+    operation: str
+    who: Identity
+    asked: bytes
+    """The request's body as it came, perhaps not even JSON."""
+    said: Said
+    latency_ms: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes it keeps."""
+        return len(self.asked) + len(self.said.kept)
+
+    def draft(self) -> Draft:
+        """The message about it."""
+        return _draft(self, self.said.answer())
+
+
+def _draft(exchange: Exchange, answer: Answer) -> Draft:
+    who = exchange.who
+    body = parsed(exchange.asked)
     prompt = prompt_of(body)
     tools = body.get("tools")
     stream = body.get("stream")
@@ -93,8 +121,8 @@ def draft(
     if output_tokens is None:
         output_tokens = answer.deltas if answer.deltas is not None else answer.chars // CHARS_A_TOKEN
     request = Request(
-        id=_text(name) or UNKNOWN,
-        at=at,
+        id=_text(exchange.id) or UNKNOWN,
+        at=exchange.at,
         account=_text(who.account) or UNKNOWN,
         model=_text(body.get("model")) or _text(answer.model) or UNKNOWN,
         input_tokens=min(input_tokens, _LARGEST_COUNT),
@@ -104,7 +132,7 @@ def draft(
         plan=_text(who.plan),
         opened_at=who.opened_at,
         pathway=_text(who.pathway),
-        operation=operation,
+        operation=exchange.operation,
         session=_text(conversation.get("id") if isinstance(conversation, dict) else conversation),
         turns=prompt.turns,
         tools=len(tools) if isinstance(tools, list) else None,
@@ -118,7 +146,7 @@ def draft(
         top_logprobs=_top_logprobs(body),
         status=answer.status,
         finish=answer.finish,
-        latency_ms=latency_ms,
+        latency_ms=exchange.latency_ms,
         ip=_text(who.ip),
         asn=_text(who.asn),
         country=_text(who.country),

@@ -23,6 +23,9 @@ CHECK_SECONDS: Final = 1.0
 LONGEST_ABSENCE_SECONDS: Final = 43_200.0
 """Away for longer, and the table is made anew: compaction forgets nulls after a day, and with them what was lifted."""
 
+SHARE: Final = 1 / 3
+"""The most of the event loop's time that reading may take: replies go first. A million verdicts take half a minute."""
+
 _SLICE: Final = 50
 """Records taken in one go: at about 10 microseconds each the replies of the same event loop wait half a millisecond."""
 
@@ -82,13 +85,15 @@ class Subscriber:
                     ends = await self._ends(consumer)
                     self._guard.expire(asked_at)
                 found = await consumer.getmany(timeout_ms=200, max_records=_SLICE)
+                began, taken = loop.time(), bool(found)
                 for records in found.values():
                     self._take(records)
                 if ends and await self._reached(consumer, ends):
                     self._guard.confirm(asked_at)
                     self.restored.set()
                     ends = {}
-                await asyncio.sleep(0)
+                if taken:
+                    await asyncio.sleep((loop.time() - began) * (1 / SHARE - 1))
 
     async def _ends(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """How far each partition goes; empty when the brokers do not answer, or know of no such topic."""

@@ -53,7 +53,7 @@ class Told(Gate):
 
     def told(self) -> list[Draft]:
         """What was reported, each message proven to be readable."""
-        found = [each if isinstance(each, Draft) else each() for each in self.drafts]
+        found = [each.draft() for each in self.drafts]
         for each in found:
             assert decode(encode(each.request)) == each.request
         return found

@@ -101,12 +101,13 @@ async def test_a_draft_that_fails_costs_itself_only(embedded: Broker) -> None:
     settings = await wired(embedded)
     emitter = Emitter(connection(settings), REQUESTS.name(settings))
 
-    def fault() -> Draft:
-        raise KeyError("surprise")
+    class Faulty:
+        def draft(self) -> Draft:
+            raise KeyError("surprise")
 
     async with emitting(emitter):
-        emitter.emit(fault)
-        emitter.emit(lambda: Draft(request("ada")))
+        emitter.emit(Faulty())
+        emitter.emit(Draft(request("ada")))
         await until(lambda: emitter.sent == 1)
     assert emitter.failed == 1
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stories import T0
 
-from gateway.answer import LARGEST, Answer, Reader
-from gateway.exchange import Draft, Identity, draft, milliseconds
+from gateway.answer import LARGEST, Answer, Reader, Said
+from gateway.exchange import Draft, Exchange, Identity, milliseconds
 from gateway.request import decode, encode
 from gateway.sketch import sketch
 
@@ -23,19 +23,24 @@ USAGE = {
 }
 
 
-def drafted(asked: object, answer: Answer | None = None, operation: str = "chat") -> Draft:
+def drafted(asked: object, said: Said | None = None) -> Draft:
     raw = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
-    return draft("r-1", T0, operation, ADA, raw, answer or Answer(status=200), 12.5)
+    exchange = Exchange(id="r-1", at=T0, operation="chat", who=ADA, asked=raw, said=said or Said(200), latency_ms=12.5)
+    return exchange.draft()
 
 
-def read(body: object, status: int = 200, kind: bytes = b"application/json", piece: int = 7) -> Answer:
+def replied(body: object, status: int = 200, kind: bytes = b"application/json", piece: int = 7) -> Said:
     """An answer that comes in small pieces."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     reader = Reader()
     reader.start(status, [(b"Content-Type", kind)])
     for start in range(0, len(raw), piece):
         reader.feed(raw[start : start + piece])
-    return reader.answer()
+    return reader.said()
+
+
+def read(body: object, status: int = 200, kind: bytes = b"application/json", piece: int = 7) -> Answer:
+    return replied(body, status, kind, piece).answer()
 
 
 def events(*bodies: object, end: bytes = b"\n\n") -> bytes:
@@ -63,7 +68,7 @@ def test_a_chat_request_says_all_it_asks() -> None:
         "logprobs": True,
         "top_logprobs": 20,
     }
-    answer = read({"model": "large-2-0601", "usage": USAGE, "choices": [{"finish_reason": "length"}]})
+    answer = replied({"model": "large-2-0601", "usage": USAGE, "choices": [{"finish_reason": "length"}]})
     found = drafted(asked, answer)
     one = found.request
     assert (found.text, found.instructions) == ("Why is\nthe sky blue?", "Be brief.")
@@ -152,7 +157,7 @@ def test_a_long_message_is_cut_and_its_sketch_stays_the_same() -> None:
 
 
 def test_an_answer_without_usage_is_estimated() -> None:
-    answer = read({"choices": [{"message": {"content": "x" * 40, "reasoning_content": "y" * 40}}]})
+    answer = replied({"choices": [{"message": {"content": "x" * 40, "reasoning_content": "y" * 40}}]})
     one = drafted({"messages": [{"role": "user", "content": "z" * 40}]}, answer).request
     assert (one.input_tokens, one.output_tokens) == (10, 20)
 
@@ -170,9 +175,10 @@ def test_a_streamed_answer_without_usage_is_counted() -> None:
     role = {"choices": [{"delta": {"role": "assistant"}}]}
     pieces = [{"choices": [{"delta": {"content": "word "}}]}] * 50
     last = {"choices": [{"delta": {}, "finish_reason": "length"}]}
-    answer = read(events(role, *pieces, last), kind=b"text/event-stream", piece=1_000)
+    said = replied(events(role, *pieces, last), kind=b"text/event-stream", piece=1_000)
+    answer = said.answer()
     assert (answer.output_tokens, answer.deltas, answer.finish) == (None, 50, "length")
-    assert drafted({}, answer).request.output_tokens == 50
+    assert drafted({}, said).request.output_tokens == 50
 
 
 def test_the_responses_api_says_it_in_its_own_words() -> None:
@@ -215,13 +221,13 @@ def test_of_an_enormous_answer_little_is_kept() -> None:
     reader.start(200, [])
     for _ in range(LARGEST // 65_536 + 10):
         reader.feed(b"x" * 65_536)
-    assert reader.kept == 0
-    assert reader.answer().chars > LARGEST
+    assert reader.said().kept == b""
+    assert reader.said().answer().chars > LARGEST
     reader = Reader()
     reader.start(200, [(b"content-type", b"text/event-stream")])
     for _ in range(20_000):
         reader.feed(b"data: " + b"x" * 1_000 + b"\n\n")
-    assert reader.kept < 64 * 1024
+    assert len(reader.said().kept) < 64 * 1024
 
 
 @pytest.mark.parametrize(
@@ -247,6 +253,6 @@ names = ["model", "messages", "input", "prompt", "instructions", "n", "logprobs"
 )
 def test_whatever_is_written_becomes_a_request_that_can_be_read(body: dict[str, object], reply: bytes) -> None:
     for kind in (b"application/json", b"text/event-stream"):
-        answer = read(b"data: " + reply + b"\n\n" if b"event" in kind else reply, kind=kind)
-        one = drafted(body, answer).request
+        said = replied(b"data: " + reply + b"\n\n" if b"event" in kind else reply, kind=kind)
+        one = drafted(body, said).request
         assert decode(encode(one)) == one
