@@ -24,7 +24,7 @@ def draw(found: Report, out: Path) -> list[Path]:
     mpl.rcParams["svg.hashsalt"] = "stillwatch"
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 6.5), layout="constrained")
     groups = sorted({group for watched in found.watchers.values() for group in watched.curves})
     for name, watched in found.watchers.items():
         for group, points in sorted(watched.curves.items()):
@@ -41,7 +41,8 @@ def draw(found: Report, out: Path) -> list[Path]:
     axes.set_xlabel(f"honest account-days throttled, in 100,000 ({LEAST:g}: none)")
     axes.set_ylabel("% of the campaign served before the throttle")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize="small", ncols=2)
+    axes.set_title("Accounts of extraction size and licensed ones are left out", fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small", ncols=3)
     paths = [out.with_suffix(".png"), out.with_suffix(".svg")]
     figure.savefig(paths[0], dpi=150, metadata={"Software": None})
     figure.savefig(paths[1], metadata={"Date": None})

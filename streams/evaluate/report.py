@@ -26,6 +26,9 @@ PER: Final = 100_000
 
 SHOWN: Final = ("watch", "throttle", "verify")
 
+ACCUSED: Final = (*SHOWN, "degrade")
+"""Rungs shown for honest accounts; the last one stands for all harsher ones."""
+
 SIMULATED: Final = (
     "Simulated: all attack families, the backdrop, lookalikes, addresses, identities, payment, "
     "and the arrivals of whatever is not named as recorded."
@@ -78,6 +81,8 @@ class Honest(msgspec.Struct, frozen=True):
     kind: str
     label: str
     accounts: int
+    highest: float
+    """The most that spoke against any of them: the threshold that would just have thrown no throttle at it."""
     acted: dict[str, int]
     rates: dict[str, Rate]
 
@@ -101,6 +106,7 @@ class Watched(msgspec.Struct, frozen=True):
     honest: list[Honest]
     all_honest: Honest
     large: Honest
+    """Unverified accounts whose honest volume is itself of extraction size: they may be asked to verify."""
     curves: dict[str, list[Point]]
 
 
@@ -165,7 +171,7 @@ def _watched(name: str, played: Sequence[Played], budget: Budget) -> Watched:
         bystanders=len(bystanders),
         honest=[_honest(kind, label, accounts_) for (label, kind), accounts_ in sorted(kinds.items())],
         all_honest=_honest("all", "honest and lookalike", everyone),
-        large=_honest("of extraction size, unverified", "honest and lookalike", large),
+        large=_honest("extraction size", "honest and lookalike", large),
         curves={
             group: _curve(THRESHOLDS[name], accounts_, everyone)
             for group, accounts_ in groups.items()
@@ -210,7 +216,8 @@ def _honest(kind: str, label: str, accounts: Mapping[str, Met]) -> Honest:
         found = interval(*days_at(accounts, height))
         rates[action] = Rate(found.acted, found.trials, PER * found.rate, PER * found.low, PER * found.high)
     acted = {action: sum(met.height >= height for met in accounts.values()) for action, height in heights.items()}
-    return Honest(kind, label, len(accounts), acted, rates)
+    highest = max((strength for met in accounts.values() for strength, _ in met.rises), default=0.0)
+    return Honest(kind, label, len(accounts), round(highest, 4), acted, rates)
 
 
 def _curve(thresholds: Sequence[float], attack: Sequence[Met], honest: Mapping[str, Met]) -> list[Point]:
@@ -236,7 +243,7 @@ def families_table(found: Report) -> RichTable:
     """Families: what was served before each rung of ours, and before the throttle of the baselines."""
     ours, *others = (found.watchers[name] for name in WATCHERS)
     table = RichTable(title="What a campaign got, of all that it asked for", title_justify="left")
-    table.add_column("family")
+    table.add_column("family", min_width=17, overflow="fold")
     columns = ("accounts", "requests", "largest", *(f"before {rung}" for rung in SHOWN), "tokens before throttle")
     for column in (*columns, "hours to throttle", "throttled", *(f"before {name}" for name in WATCHERS[1:])):
         table.add_column(column, justify="right")
@@ -267,8 +274,14 @@ def families_table(found: Report) -> RichTable:
 def honest_table(found: Report) -> RichTable:
     """Honest accounts: account-days acted on by rung, and in 100,000 with a 95 % interval in the last rows."""
     table = RichTable(title="Whom it met wrongly, in account-days", title_justify="left")
-    table.add_column("honest accounts")
-    for column in ("accounts", "account-days", *LADDER, *(f"throttle: {name}" for name in WATCHERS[1:])):
+    table.add_column("honest accounts", min_width=18)
+    for column in (
+        "accounts",
+        "account-days",
+        "highest score",
+        *LADDER,
+        *(f"throttle: {name}" for name in WATCHERS[1:]),
+    ):
         table.add_column(column, justify="right")
     ours, *others = (found.watchers[name] for name in WATCHERS)
     for position, row in enumerate(ours.honest):
@@ -276,7 +289,8 @@ def honest_table(found: Report) -> RichTable:
             row.kind,
             f"{row.accounts:,}",
             f"{row.rates['watch'].account_days:,}",
-            *(f"{row.rates[rung].acted:,}" for rung in LADDER),
+            f"{row.highest:.2f}",
+            *(f"{row.rates[rung].acted:,}" for rung in ACCUSED),
             *(f"{other.honest[position].rates['throttle'].acted:,}" for other in others),
         )
     for row, rivals in (
@@ -288,15 +302,17 @@ def honest_table(found: Report) -> RichTable:
             row.kind,
             f"{row.accounts:,}",
             f"{row.rates['watch'].account_days:,}",
-            *(f"{row.rates[rung].acted:,}" for rung in LADDER),
+            f"{row.highest:.2f}",
+            *(f"{row.rates[rung].acted:,}" for rung in ACCUSED),
             *(f"{rival.rates['throttle'].acted:,}" for rival in rivals),
             style="bold",
         )
         table.add_row(
-            "  in 100,000 days",
+            "  in 100,000",
             "",
             "",
-            *(_rate(row.rates[rung]) for rung in LADDER),
+            "",
+            *(_rate(row.rates[rung]) for rung in ACCUSED),
             *(_rate(rival.rates["throttle"]) for rival in rivals),
         )
     return table
