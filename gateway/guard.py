@@ -198,7 +198,8 @@ class _Ends:
     """Standings of one action by the minute in which they end."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, set[Standing]] = {}
+        # Dicts for sets: the garbage collector leaves a dict alone that holds nothing for it, a set never.
+        self._slots: dict[int, dict[Standing, None]] = {}
         self._order: list[int] = []  # a heap of the slots, and of some that are gone
         self._size = 0
 
@@ -208,16 +209,16 @@ class _Ends:
     def add(self, held: Standing) -> None:
         slot = held.until // _SLOT_MS
         if slot not in self._slots:
-            self._slots[slot] = set()
+            self._slots[slot] = {}
             heapq.heappush(self._order, slot)
             if len(self._order) > 2 * len(self._slots) + 64:
                 self._order = sorted(self._slots)
-        self._slots[slot].add(held)
+        self._slots[slot][held] = None
         self._size += 1
 
     def discard(self, held: Standing) -> None:
         slot = held.until // _SLOT_MS
-        self._slots[slot].remove(held)
+        del self._slots[slot][held]
         self._size -= 1
         if not self._slots[slot]:
             del self._slots[slot]
@@ -231,7 +232,7 @@ class _Ends:
     def due(self, now: int) -> Iterator[Standing]:
         """Take out everything in minutes that are over."""
         while self._order and (self._order[0] + 1) * _SLOT_MS <= now:
-            gone = self._slots.pop(heapq.heappop(self._order), set())
+            gone = self._slots.pop(heapq.heappop(self._order), {})
             self._size -= len(gone)
             yield from gone
 
