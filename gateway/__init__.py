@@ -1,1 +1,1 @@
-"""What the serving tier installs: the two messages, and the sketch of a prompt."""
+"""What the serving tier installs: reports out, verdicts in, and what they mean for a request."""

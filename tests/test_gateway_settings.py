@@ -1,5 +1,6 @@
 """A gateway's settings: refused when wrong, and with the variable's name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,25 @@ def test_brokers_behind_a_login_get_it() -> None:
     connection = settings.connection()
     assert (connection["sasl_plain_username"], connection["sasl_mechanism"]) == ("ada", "SCRAM-SHA-512")
     assert connection["ssl_context"] is not None
+
+
+def test_the_readme_explains_every_setting_and_no_other() -> None:
+    readme = (Path(__file__).parents[1] / "gateway" / "README.md").read_text("utf-8")
+    table = readme.partition("## Settings")[2].partition("\n\n## ")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {name.lower() for cell in first_cells for name in re.findall(r"`([A-Z_]+)`", cell)} - {"stillwatch_"}
+    assert named == set(Settings.__struct_fields__)
+
+
+def test_the_readme_states_the_defaults() -> None:
+    readme = (Path(__file__).parents[1] / "gateway" / "README.md").read_text("utf-8")
+    ready = Settings(account_header="x-account")
+    for name, default in (
+        ("stale_seconds", f"`{ready.stale_seconds:g}`"),
+        ("most_verdicts", f"`{ready.most_verdicts}`"),
+        ("buffer_requests", f"`{ready.buffer_requests}`"),
+        ("prompts", f"`{ready.prompts}`"),
+        ("when_stale", f"`{ready.when_stale}`"),
+    ):
+        (row,) = [line for line in readme.splitlines() if line.startswith("| `") and f"`{name.upper()}`" in line]
+        assert default in row

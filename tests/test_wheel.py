@@ -48,6 +48,7 @@ import models, gateway
 assert models.STRANGER and gateway.STRANGER
 import stillwatch_gateway
 from stillwatch_gateway import request, verdict, schema
+from stillwatch_gateway.asgi import Middleware
 from stillwatch_gateway.sketch import sketch
 assert stillwatch_gateway.__file__.startswith({str(tmp_path)!r})
 for module, name in ((request, "request_full.json"), (verdict, "verdict_full.json")):
