@@ -7,9 +7,6 @@ import msgspec
 
 from .request import FAILURES
 
-BLOCKED: Final = "blocked"
-"""`finish` of a request that the gateway itself refused because of a verdict: the detector must not take it for use."""
-
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes of one answer that are kept until it is read; of a longer one only the length is known."""
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from . import degrade
-from .answer import BLOCKED, LARGEST, Reader, Said
+from .answer import LARGEST, Reader, Said
 from .exchange import OPERATIONS, Exchange
 from .gate import Gate, Passage
+from .request import BLOCKED
 from .settings import Settings
 
 # The types of the ASGI specification; messages hold values of any type.

@@ -11,6 +11,9 @@ from msgspec import Meta
 MAX_BYTES: Final = 64 * 1024
 """A message longer than this is unreadable."""
 
+BLOCKED: Final = "blocked"
+"""`finish` of a request that the gateway itself refused because of a verdict: the detector must not take it for use."""
+
 EARLIEST_AT: Final = 1_577_836_800_000
 """2020-01-01 UTC in ms: an `at` before it is unreadable."""
 
@@ -104,7 +107,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     ] = None
     status: Annotated[Count | None, Meta(description="HTTP status of the answer.")] = None
     finish: Annotated[
-        Name | None, Meta(description="Why the answer ended: stop, length, tool_calls, refusal, error.")
+        Name | None,
+        Meta(description="Why the answer ended: stop, length, tool_calls, refusal, error; blocked by a verdict."),
     ] = None
     latency_ms: Annotated[
         Annotated[float, Meta(ge=0)] | None, Meta(description="From request to the answer's end, in ms.")

@@ -22,7 +22,7 @@ class Metrics:
         )
         self.uncounted = Counter(
             "stillwatch_uncounted_requests",
-            "Requests read and not counted: repeated (an id sent twice), held (read again after a crash).",
+            "Requests read and not counted: repeated (an id sent twice), held (read again), blocked (by a verdict).",
             ["reason"],
             registry=registry,
         )

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.request import (
+    BLOCKED,
     EARLIEST_AT,
     FAILURES,
     MAX_AHEAD_MS,
@@ -35,7 +36,7 @@ CUES: Final = (("reasoning",), ("inline_tags",), ("rationale",), ("rubric", "jud
 
 TOPIC_SIZE: Final = 64
 _NO_HASH: Final = "0" * 16
-_FINISH: Final = {"length": 1, "refusal": 2}
+_FINISH: Final = {"length": 1, "refusal": 2, BLOCKED: 3}
 
 
 class Record(Protocol):
@@ -85,6 +86,8 @@ class Batch:
     status: FloatVector
     finish_length: BoolVector
     finish_refusal: BoolVector
+    blocked: BoolVector
+    """What our own verdicts kept from being served."""
     address: Hashes
     network: Hashes
     client: Hashes
@@ -194,6 +197,7 @@ def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Recor
         status=numbers("status"),
         finish_length=finish == _FINISH["length"],
         finish_refusal=finish == _FINISH["refusal"],
+        blocked=finish == _FINISH[BLOCKED],
         address=_hashed(column["ip"]),
         network=_hashed_few(column["asn"]),
         client=_hashed_few(column["client"]),

@@ -47,6 +47,8 @@ class Outcome:
     """Requests that their profile already held: read again after a crash."""
     repeated: int = 0
     """Requests whose id came a moment ago: a producer sent them twice."""
+    blocked: int = 0
+    """Requests that were refused because of a verdict: they count nowhere."""
     decisions: list[Decision] = field(default_factory=list)
     unreadable: list[SetAside] = field(default_factory=list)
     appeared: list[str] = field(default_factory=list)
@@ -90,8 +92,11 @@ class Pipeline:
         if batch is None:
             return Outcome(unreadable=unreadable)
         readable = len(batch)
+        # What a verdict kept from being served is no use and no exposure, and must not prove the verdict right.
+        batch = batch.keep(~batch.blocked)
+        blocked = readable - len(batch)
         batch = batch.keep(self._repeats.first_seen(batch.ids))
-        repeated = readable - len(batch)
+        repeated = readable - blocked - len(batch)
         self.profiles.appeared.clear()
         rows = self.profiles.rows(batch.accounts)
         # What is read again after a crash is known by its offset, account by account.
@@ -99,7 +104,7 @@ class Pipeline:
         skipped = int(held.sum())
         batch, rows = batch.keep(~held), rows[~held]
         if not len(batch):
-            return Outcome(0, skipped, repeated, unreadable=unreadable, appeared=self.profiles.appeared.copy())
+            return Outcome(0, skipped, repeated, blocked, unreadable=unreadable, appeared=self.profiles.appeared.copy())
         groups = Groups.by(rows)
         block = self.profiles.table[groups.rows]
         observe(block, batch, self._cost(batch), groups)
@@ -112,7 +117,7 @@ class Pipeline:
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
         appeared = self.profiles.appeared.copy()
-        return Outcome(len(batch), skipped, repeated, decisions, unreadable, appeared, scores, event_at)
+        return Outcome(len(batch), skipped, repeated, blocked, decisions, unreadable, appeared, scores, event_at)
 
     def _judge(self, rows: IntVector, block: Block, judged: IntVector) -> tuple[list[Decision], FloatVector]:
         """Score, decide and learn, for the profiles of a block that have enough to go on; in place."""

@@ -209,3 +209,13 @@ def test_an_id_recalled_from_before_the_start_counts_no_second_time() -> None:
     pipeline.recall(["r1", "r2"])
     outcome = pipeline.process(records([request(id="r2"), request(id="r3", at=T0 + 1)]))
     assert (outcome.requests, outcome.repeated) == (1, 1)
+
+
+def test_what_a_verdict_kept_from_being_served_counts_nowhere() -> None:
+    pipeline = Pipeline(POLICY)
+    told = [request(id=f"r{n}", at=T0 + n, finish="blocked" if n % 2 else "stop") for n in range(40)]
+    outcome = pipeline.process(records(told))
+    assert (outcome.requests, outcome.blocked, outcome.repeated) == (20, 20, 0)
+    assert pipeline.profiles.table["totals"][0, 0] == 20
+    only_blocked = pipeline.process(records(told[1::2], first_offset=40))
+    assert (only_blocked.requests, only_blocked.blocked, only_blocked.decisions) == (0, 20, [])

@@ -196,6 +196,7 @@ class Watch:
         self._metrics.requests.inc(outcome.requests)
         self._metrics.uncounted.labels("repeated").inc(outcome.repeated)
         self._metrics.uncounted.labels("held").inc(outcome.skipped)
+        self._metrics.uncounted.labels("blocked").inc(outcome.blocked)
         self._metrics.strays.inc(sum(self._strayed(account, chunk.partition) for account in outcome.appeared))
         for aside in outcome.unreadable:
             self._metrics.unreadable.labels(aside.reason).inc()
