@@ -50,9 +50,9 @@ def test_the_packaged_ladder_is_mildest_first_and_suspends_nobody():
         (0.0, 0),
         (0.49, 0),
         (0.5, WATCH),
-        (0.89, WATCH),
-        (0.9, THROTTLE),
-        (0.97, VERIFY),
+        (0.84, WATCH),
+        (0.85, THROTTLE),
+        (0.93, VERIFY),
         (0.99, DEGRADE),
         (1.0, DEGRADE),
     ],
@@ -74,14 +74,14 @@ def test_one_or_two_kinds_of_evidence_are_never_more_than_watched():
 
 
 def test_a_subject_stays_until_its_score_falls_below_leave():
-    assert [rung(score, now=THROTTLE) for score in (0.95, 0.89, 0.7)] == [THROTTLE] * 3
-    assert rung(0.69, now=THROTTLE) == WATCH
+    assert [rung(score, now=THROTTLE) for score in (0.92, 0.84, 0.65)] == [THROTTLE] * 3
+    assert rung(0.64, now=THROTTLE) == WATCH
 
 
 def test_a_falling_subject_lands_on_the_highest_rung_it_still_holds():
-    # Below leave of verify (0.85) but not of throttle (0.7), which a newcomer would enter only at 0.9.
-    assert rung(0.8, now=VERIFY) == THROTTLE
-    assert rung(0.8, now=0) == WATCH
+    # Below leave of verify (0.8) but not of throttle (0.65), which a newcomer would enter only at 0.85.
+    assert rung(0.79, now=VERIFY) == THROTTLE
+    assert rung(0.79, now=0) == WATCH
 
 
 def test_a_score_that_is_no_number_earns_nothing():
@@ -218,12 +218,12 @@ def test_a_model_without_a_price_of_its_own_has_the_usual_one():
         ("seconds =", "secs =", 'unknown field "secs" in rungs[0]; did you mean "seconds"?'),
         ("version =", "versoin =", 'unknown field "versoin"; did you mean "version"?'),
         ("output = 15.0", "", '"output" is missing in prices'),
-        ("score = 0.97", "score = 1.4", "rungs[2].score: 1.4 is not between 0 and 1"),
-        ("score = 0.97", "score = -0.1", "rungs[2].score: -0.1 is not between 0 and 1"),
-        ("score = 0.97", "score = nan", "rungs[2].score: nan is not between 0 and 1"),
-        ("score = 0.97", 'score = "high"', "rungs[2].score: expected float, got str"),
-        ("score = 0.97", "score = 0.9", "rungs[2].score: 0.9 does not rise above 0.9 of rungs[1]"),
-        ("leave = 0.85", "leave = 0.97", "rungs[2].leave: 0.97 is not below the score 0.97"),
+        ("score = 0.93", "score = 1.4", "rungs[2].score: 1.4 is not between 0 and 1"),
+        ("score = 0.93", "score = -0.1", "rungs[2].score: -0.1 is not between 0 and 1"),
+        ("score = 0.93", "score = nan", "rungs[2].score: nan is not between 0 and 1"),
+        ("score = 0.93", 'score = "high"', "rungs[2].score: expected float, got str"),
+        ("score = 0.93", "score = 0.85", "rungs[2].score: 0.85 does not rise above 0.85 of rungs[1]"),
+        ("leave = 0.8\n", "leave = 0.93\n", "rungs[2].leave: 0.93 is not below the score 0.93"),
         ("requests = 1_000", "requests = 100", "rungs[2].requests: 100 is below 200 of rungs[1]"),
         ("requests = 200", "requests = -1", "rungs[1].requests: -1 is negative"),
         ("share = 0.1\n", "share = 1.5\n", "rungs[2].share: 1.5 is not between 0 and 1"),
@@ -243,7 +243,7 @@ def test_a_model_without_a_price_of_its_own_has_the_usual_one():
         ),
         ("input = 3.0", "input = -3.0", "prices.input: -3.0 is not a price"),
         ("requests = 17_000 ", "requests = 0 ", "budget.requests: 0 is not above 0"),
-        ('version = "2026-11-1"', 'version = ""', "version: empty"),
+        ('version = "2026-11-2"', 'version = ""', "version: empty"),
         ("[budget]", "[budget", "not TOML: "),
         (
             "output = 15.0",
