@@ -18,7 +18,7 @@ from test_guard import verdict
 from gateway.gate import Gate, wall
 from gateway.settings import Settings
 
-# The packaged ladder with lower floors and scores, and a throttle that lets 15 a second pass: so the attack climbs two
+# The packaged ladder with lower floors and scores, and a throttle that lets 60 a second pass: so the attack climbs two
 # rungs within a minute instead of hours. Everything else, the evidence above all, is as it is in operation.
 LADDER = """
 version = "end-to-end"
@@ -36,7 +36,7 @@ leave = 0.3
 kinds = 3
 requests = 200
 seconds = 3_600
-parameters = { rpm = 900 }
+parameters = { rpm = 3_600 }
 [[rungs]]
 action = "verify"
 score = 0.85
@@ -143,7 +143,7 @@ async def test_an_attack_is_slowed_then_stopped_and_a_conversation_next_to_it_se
         assert int(slowed.response.headers["retry-after"]) >= 1
         assert slowed.code == "rate_limit_exceeded"
         assert slowed.message.startswith("Error code: 429")
-        assert "This account is limited to 900 requests a minute until" in slowed.message
+        assert "This account is limited to 3600 requests a minute until" in slowed.message
         assert isinstance(stopped, openai.PermissionDeniedError)
         assert stopped.code == "verification_required"
         decision = stopped.response.headers["x-stillwatch-decision"]
@@ -158,6 +158,7 @@ async def test_an_attack_is_slowed_then_stopped_and_a_conversation_next_to_it_se
         assert came["answers"] == came["asked"]
         assert came["asked"] >= 4
         assert model.served == {"thief": thief.statuses.count(200), "ada": came["asked"]}
+        await fleet.until(lambda: gate.counts()["waiting"] == 0)
 
     asked = len(thief.statuses) + 1 + came["asked"]
     assert gate.counts() | {"verdicts_read": 0, "verdicts": 0} == dict.fromkeys(gate.counts(), 0) | {
@@ -166,7 +167,8 @@ async def test_an_attack_is_slowed_then_stopped_and_a_conversation_next_to_it_se
         "refused": thief.statuses.count(403) + 1,
         "sent": asked,
     }
-    await fleet.until(lambda: worker.metric("stillwatch_requests_total") == asked)
+    # What was refused was reported too, and counts for nothing: a verdict must not prove itself right.
+    await fleet.until(lambda: worker.metric("stillwatch_requests_total") == sum(model.served.values()))
     assert worker.metric("stillwatch_unreadable_requests_total") == 0
 
 
