@@ -169,6 +169,8 @@ async def test_checkpoints_come_by_count_and_by_time() -> None:
     await watch.take(chunk(acks, REQUESTS[:9], 0))
     assert acks.committable() is None
     await watch.take(chunk(acks, REQUESTS[9:10], 9))
+    assert watch.partitions[0].storing is not None
+    await watch.partitions[0].storing
     assert acks.committable() == 10
 
     await watch.take(chunk(acks, REQUESTS[10:11], 10))
@@ -177,6 +179,43 @@ async def test_checkpoints_come_by_count_and_by_time() -> None:
     watch._clock.seconds = 5.0  # type: ignore[attr-defined]
     await watch.tick()
     assert acks.committable() == 11
+
+
+async def test_a_checkpoint_by_count_waits_for_the_one_before_it() -> None:
+    watch, wire = new_watch(Settings(checkpoint_rows=100))
+    await given(watch)
+    acks = Acks()
+    await watch.take(chunk(acks, REQUESTS, 0))  # a verdict that is not delivered yet
+    more = [encode(request("ada", T0 + n, id=str(n))) for n in range(100, 200)]
+
+    second = asyncio.create_task(watch.take(chunk(acks, more, 100)))
+    await asyncio.sleep(0)
+    assert not second.done()
+    wire.take_all()
+    await second
+    await watch.drain()
+
+    assert acks.committable() == 200
+
+
+async def test_a_checkpoint_by_count_that_fails_stops_the_worker() -> None:
+    watch, wire = new_watch(Settings(checkpoint_rows=100))
+    faults: list[BaseException] = []
+
+    async def fail(fault: BaseException) -> None:
+        faults.append(fault)
+
+    watch.fail = fail
+    await given(watch)
+    acks = Acks()
+    await watch.take(chunk(acks, REQUESTS, 0))
+    wire.futures[0].set_exception(KafkaTimeoutError())
+    wire.futures[1].set_result(None)
+    assert watch.partitions[0].storing is not None
+    await watch.partitions[0].storing
+
+    assert isinstance(faults[0], DeliveryError)
+    assert acks.committable() is None
 
 
 async def test_a_checkpoint_stores_what_changed_after_what_it_led_to_was_said() -> None:

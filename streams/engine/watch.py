@@ -64,6 +64,8 @@ class Partition:
     """Messages sent since then."""
     requests: int = 0
     """Requests counted since then."""
+    storing: asyncio.Task[None] | None = None
+    """The checkpoint that came by count and may still be under way."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a micro-batch is processed and its messages are queued: a checkpoint sees all of it or nothing."""
     checkpointing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -203,7 +205,17 @@ class Watch:
         if outcome.event_at:
             self._metrics.event_lag.set((self._now() - outcome.event_at) / 1000)
         if partition.requests >= self._settings.checkpoint_rows:
+            # Beside the next micro-batches, not before them; but of two checkpoints the later waits for the earlier, so
+            # that what is not yet safe stays bounded.
+            if partition.storing is not None:
+                await partition.storing
+            partition.storing = asyncio.create_task(self._store(partition))
+
+    async def _store(self, partition: Partition) -> None:
+        try:
             await self.checkpoint(partition)
+        except DeliveryError as fault:
+            await self.fail(fault)
 
     def _strayed(self, account: str, partition: int) -> bool:
         # As Kafka's own partitioner does it: the hash without its sign, modulo the partitions.
