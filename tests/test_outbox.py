@@ -8,6 +8,8 @@ from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from stories import T0, Raw
 
 from gateway.verdict import Verdict, decode
+from sinks.alerts import alert
+from sinks.alerts import encode as encode_alert
 from sinks.audit import Chain, verify
 from sinks.policy import Decision
 from sinks.unreadable import Headers
@@ -102,3 +104,13 @@ async def test_a_message_that_the_broker_did_not_take_is_an_error() -> None:
 
     with pytest.raises(DeliveryError, match="KafkaTimeoutError"):
         await delivered([failed])
+
+
+async def test_an_alert_goes_to_its_topic_under_its_subject() -> None:
+    wire = Wire()
+    found = alert("campaign_found", "campaign:c-1", T0, "12 accounts share a card.")
+
+    (sent,) = await Outbox(wire.send, SETTINGS).alert([found])
+
+    await sent
+    assert wire.sent == [("x.alerts", b"campaign:c-1", encode_alert(found), None)]

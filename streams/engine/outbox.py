@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from sinks import alerts
 from sinks.audit import Chain
 from sinks.enforcement import announcement
 from sinks.policy import Decision
@@ -41,12 +42,13 @@ class Send(Protocol):
 
 
 class Outbox:
-    """Decisions to enforcement and audit, unreadable messages to their own topic."""
+    """Decisions to enforcement and audit, alerts and unreadable messages to their own topics."""
 
     def __init__(self, send: Send, settings: Settings) -> None:
         self._send = send
         self._enforcement = topics.ENFORCEMENT.name(settings)
         self._audit = topics.AUDIT.name(settings)
+        self._alerts = topics.ALERTS.name(settings)
         self._requests = topics.REQUESTS.name(settings)
         self._unreadable = topics.UNREADABLE.name(settings)
 
@@ -62,6 +64,10 @@ class Outbox:
     async def announce_again(self, decisions: Iterable[Decision]) -> list[Future[object]]:
         """Announce decisions that were announced and recorded before."""
         return [await self._send(self._enforcement, value, key) for key, value in map(announcement, decisions)]
+
+    async def alert(self, said: Iterable[alerts.Alert]) -> list[Future[object]]:
+        """Say what a person should see."""
+        return [await self._send(self._alerts, value, key) for key, value in map(alerts.announcement, said)]
 
     async def set_aside(self, unreadable: Iterable[SetAside], partition: int) -> list[Future[object]]:
         """Pass on messages of a partition of `requests` that could not be read, their bytes untouched."""
