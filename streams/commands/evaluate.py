@@ -1,0 +1,86 @@
+"""`stillwatch evaluate`: what attacks got, and whom the detector met wrongly."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from .process import settle
+from .terminal import BAD_INPUT, console, fail, opened
+
+
+@click.command()
+@click.option("--traces", type=click.Path(path_type=Path), help="Play the recordings in this folder as well.")
+@click.option("--report", "out", type=click.Path(path_type=Path), help="Write all numbers here as JSON.")
+@click.option("--seed", "seeds", type=int, multiple=True, help="Seed of the streams; may be repeated.  [default: 1]")
+@click.option("--family", "families", multiple=True, help="Family to play, or none; may be repeated.  [default: all]")
+@click.option("--without", multiple=True, help="Field that no request has, such as ip or sketch; may be repeated.")
+@click.option("--drop", "dropped", multiple=True, help="Evidence that the detector goes without; may be repeated.")
+@click.option("--policy", type=click.Path(path_type=Path), help="Policy file in place of the packaged one.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw share served against false actions: PNG, SVG.")
+@click.option("--processes", type=click.IntRange(1), help="Processes side by side.  [default: one for each core]")
+def evaluate(
+    traces: Path | None,
+    out: Path | None,
+    seeds: tuple[int, ...],
+    families: tuple[str, ...],
+    without: tuple[str, ...],
+    dropped: tuple[str, ...],
+    policy: Path | None,
+    picture: Path | None,
+    processes: int | None,
+) -> None:
+    """Play attacks and honest traffic against the detector and two baselines: minutes, not hours.
+
+    It tells what each family of attacks got before the detector acted, and whom it met wrongly. The same options
+    give the same report.
+    """
+    from importlib.util import find_spec
+
+    settle()
+    if picture is not None and find_spec("matplotlib") is None:
+        fail("--picture needs matplotlib: install the extra `pictures`", BAD_INPUT)
+
+    from sinks.policy import Policy, PolicyError
+
+    from ..evaluate import report as reporting
+    from ..evaluate.arena import Plan, jobs
+    from ..evaluate.arena import evaluate as played
+    from ..simulate.families import FAMILIES
+
+    chosen = tuple(name for name in families if name != "none") if families else tuple(FAMILIES)
+    try:
+        plan = Plan(
+            seeds=seeds or (1,), families=chosen, traces=traces, without=without, dropped=dropped, policy=policy
+        )
+        Policy.load(policy)
+    except (ValueError, PolicyError) as error:
+        fail(error, BAD_INPUT)
+    todo = len(jobs(plan))
+    click.echo(f"seeds {', '.join(map(str, plan.seeds))}; {todo} streams", err=True)
+    with ExitStack() as stack:
+        file = opened(stack, out)
+        try:
+            results = played(
+                plan,
+                processes=processes or os.cpu_count() or 1,
+                done=lambda job: click.echo(f"played {job.kind} {job.name}, seed {job.seed}", err=True),
+            )
+            found = reporting.report(plan, results)
+        except (OSError, ValueError) as error:
+            fail(error, BAD_INPUT)
+        if file:
+            file.write(reporting.encoded(found))
+    screen = console()
+    if plan.families:
+        screen.print(reporting.families_table(found))
+    screen.print(reporting.honest_table(found))
+    click.echo(f"seeds {', '.join(map(str, found.seeds))}; policy {found.policy}; model {found.model}")
+    for sentence in (found.simulated, found.recorded):
+        if sentence:
+            click.echo(sentence)
+    if picture is not None:
+        from ..evaluate.picture import draw
+
+        click.echo(f"drawn: {', '.join(map(str, draw(found, picture)))}")
