@@ -9,10 +9,8 @@ from typing import Any
 
 import uvicorn
 from brokers import free_port
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from gateway.asgi import Middleware
 from gateway.gate import Gate
@@ -72,8 +70,16 @@ def _body(kind: str, **fields: object) -> dict[str, Any]:
 @asynccontextmanager
 async def serving(model: Model, gate: Gate) -> AsyncIterator[str]:
     """Serve a model behind a gate; gives the URL that an OpenAI client needs."""
-    app = Starlette(routes=[Route("/v1/chat/completions", model.answer, methods=["POST"])])
+    app = FastAPI()
+    app.add_api_route("/v1/chat/completions", model.answer, methods=["POST"], response_model=None)
     app.add_middleware(Middleware, gate=gate)
+    async with listening(app) as address:
+        yield f"http://{address}/v1"
+
+
+@asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application in this process; gives `host:port`."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="on"))
     task = asyncio.create_task(server.serve())
@@ -81,7 +87,7 @@ async def serving(model: Model, gate: Gate) -> AsyncIterator[str]:
         async with asyncio.timeout(20):
             while not server.started:  # noqa: ASYNC110  (uvicorn gives nothing to wait on)
                 await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{port}/v1"
+        yield f"127.0.0.1:{port}"
     finally:
         server.should_exit = True
         await task

@@ -1,8 +1,11 @@
 """The gateway as others install it: a wheel of its own, under a name of its own."""
 
+import os
 import subprocess
 import sys
+import venv
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,152 @@ print("well")
 """
     done = subprocess.run([sys.executable, "-c", story], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("well\n", "")
+
+
+CUSTOMER = """
+from collections.abc import Mapping
+
+import models
+from stillwatch_gateway.asgi import App, Middleware
+from stillwatch_gateway.exchange import Identity
+from stillwatch_gateway.gate import Gate
+from stillwatch_gateway.guard import Guard, Standing
+from stillwatch_gateway.request import Request, encode
+from stillwatch_gateway.settings import Settings
+from stillwatch_gateway.verdict import Verdict, decode
+
+
+def guarded(app: App) -> App:
+    def identify(headers: Mapping[str, str], peer: str | None) -> Identity | None:
+        return Identity(account=headers["x-user"], ip=peer) if "x-user" in headers else None
+
+    settings = Settings.read({"STILLWATCH_ACCOUNT_HEADER": "x-user"})
+    return Middleware(app, gate=Gate(settings, identify=identify))
+
+
+def known(payload: bytes, now: int) -> Standing | None:
+    verdict: Verdict = decode(payload)
+    guard = Guard(when_stale="keep")
+    guard.take(verdict, now)
+    return guard.find(now, verdict.value)
+
+
+def written(tokens: int) -> bytes:
+    return encode(Request(id="r", at=1_790_000_000_000, account="a", model="m", input_tokens=1, output_tokens=tokens))
+
+
+stranger: bool = models.STRANGER
+"""
+
+WORKS = """
+import sys
+
+import customer
+
+assert not [name for name in sys.modules if name.partition(".")[0] in ("starlette", "fastapi", "prometheus_client")]
+found = customer.known(open(sys.argv[1], "rb").read(), 1_767_225_600_000)
+print(type(found).__name__, len(customer.written(3)), customer.stranger)
+"""
+
+
+@pytest.fixture(scope="module")
+def empty(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment of its own with the wheel, what it says it needs, and a stranger's `models.py`; its Python."""
+    folder = tmp_path_factory.mktemp("empty")
+    venv.create(folder, with_pip=False, symlinks=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    zipfile.ZipFile(wheel).extractall(packages)
+    for name in needed("stillwatch_gateway", "kafka", packages):
+        for path in {Path(file).parts[0] for file in distribution(name).files or ()} - {"..", "__pycache__"}:
+            (packages / path).symlink_to(Path(str(distribution(name).locate_file(path))))
+    (folder / "models.py").write_text("STRANGER: bool = True\n")
+    (folder / "customer.py").write_text(CUSTOMER)
+    return folder
+
+
+def needed(name: str, extra: str, where: Path) -> set[str]:
+    """Everything that a distribution in a folder needs with an extra, and what that needs in turn."""
+    from importlib.metadata import distributions
+
+    from packaging.requirements import Requirement
+
+    (found,) = (each for each in distributions(path=[str(where)]) if each.name.replace("-", "_") == name)
+    todo = [(line, extra) for line in found.requires or ()]
+    names: set[str] = set()
+    while todo:
+        line, wanted = todo.pop()
+        need = Requirement(line)
+        if (need.marker is None or need.marker.evaluate({"extra": wanted})) and need.name not in names:
+            names.add(need.name)
+            assert need.specifier.contains(distribution(need.name).version)
+            todo += [(each, "") for each in distribution(need.name).requires or ()]
+    return names
+
+
+def test_it_works_and_type_checks_in_an_empty_environment(empty: Path) -> None:
+    python = empty / "bin" / "python"
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
+    run = [str(python), "-c", WORKS, str(GOLDEN / "verdict_minimal.json")]
+    done = subprocess.run(run, cwd=empty, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout.split()[::2]) == ("", ["Standing", "True"])
+
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "--cache-dir", "cache"]
+    checked = subprocess.run(
+        [*mypy, "customer.py"], cwd=empty, env=environment, capture_output=True, text=True, check=False
+    )
+    assert checked.stdout == "Success: no issues found in 1 source file\n", checked.stderr
+    wrong = CUSTOMER.replace("guard.find(now, verdict.value)", "guard.find(verdict.value, now)")
+    (empty / "wrong.py").write_text(wrong)
+    checked = subprocess.run(
+        [*mypy, "wrong.py"], cwd=empty, env=environment, capture_output=True, text=True, check=False
+    )
+    assert checked.stdout.count("[arg-type]") == 2, "its types reach whoever imports it"
+
+
+VLLM = """
+import importlib, inspect, sys
+
+sys.path[:0] = [sys.argv[1]]
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+app = FastAPI()
+
+
+@app.post("/v1/chat/completions")
+async def chat() -> dict[str, object]:
+    return {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+
+
+# What vLLM's build_app does with each --middleware.
+module, _, name = "stillwatch_gateway.asgi.Middleware".rpartition(".")
+found = getattr(importlib.import_module(module), name)
+assert inspect.isclass(found)
+app.add_middleware(found)
+with TestClient(app) as client:
+    reply = client.post("/v1/chat/completions", json={"model": "m"}, headers={"x-account-id": "ada"})
+    print(reply.status_code, "x-stillwatch-decision" in reply.headers)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "outcome"),
+    [
+        ({"STILLWATCH_ACCOUNT_HEADER": "x-account-id"}, "200 True"),
+        ({"STILLWATCH_ACOUNT_HEADER": "x-account-id"}, "did you mean STILLWATCH_ACCOUNT_HEADER?"),
+        ({}, "set STILLWATCH_ACCOUNT_HEADER (the header in which your proxy names the account)"),
+    ],
+)
+def test_vllm_finds_it_by_name_and_the_environment_says_the_rest(
+    wheel: Path, tmp_path: Path, environment: dict[str, str], outcome: str
+) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", VLLM, str(tmp_path)],
+        cwd=tmp_path,
+        env=os.environ | {"STILLWATCH_BROKERS": "127.0.0.1:1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome in (done.stdout if outcome.startswith("200") else done.stderr)
