@@ -37,6 +37,17 @@ class Topic(NamedTuple):
         """Partitions it is created with."""
         return settings.partitions if self.partitions is None else self.partitions
 
+    def config(self) -> dict[str, str]:
+        """What it is configured with, by Kafka's names."""
+        config: dict[str, str] = {"cleanup.policy": self.policy}
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        if self.settle_ms is not None:
+            config["min.compaction.lag.ms"] = str(self.settle_ms)
+        if self.max_bytes is not None:
+            config["max.message.bytes"] = str(self.max_bytes)
+        return config
+
 
 REQUESTS: Final = Topic("requests", "delete")
 LINKS: Final = Topic("links", "delete", retention_ms=_DAY)
@@ -56,15 +67,8 @@ async def create(settings: Settings) -> list[str]:
     created = []
     async with _admin(settings) as admin:
         for topic in TOPICS:
-            config: dict[str, str] = {"cleanup.policy": topic.policy}
-            if topic.retention_ms is not None:
-                config["retention.ms"] = str(topic.retention_ms)
-            if topic.settle_ms is not None:
-                config["min.compaction.lag.ms"] = str(topic.settle_ms)
-            if topic.max_bytes is not None:
-                config["max.message.bytes"] = str(topic.max_bytes)
             name = topic.name(settings)
-            new = NewTopic(name, topic.count(settings), settings.replication, topic_configs=config)
+            new = NewTopic(name, topic.count(settings), settings.replication, topic_configs=topic.config())
             try:
                 response = await admin.create_topics([new])
             except KafkaError as error:
