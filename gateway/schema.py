@@ -1,15 +1,17 @@
-"""Schema: both messages in words that other languages read, JSON Schema 2020-12 and AsyncAPI 3.0.0."""
+"""Schema: all messages in words that other languages read, JSON Schema 2020-12 and AsyncAPI 3.0.0."""
 
 from inspect import cleandoc
 from typing import Final
 
 import msgspec
 
+from . import feedback
+from .feedback import Feedback
 from .request import EARLIEST_AT, REASONS, Request
 from .verdict import Verdict
 
 CONTRACT: Final = "1.0.0"
-"""Version of the two messages together. A new optional field raises the second number, anything else the first."""
+"""Version of all messages together. A new optional field raises the second number, anything else the first."""
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -24,9 +26,14 @@ def verdict_schema() -> dict[str, object]:
     return _schema(Verdict, "Verdict")
 
 
+def feedback_schema() -> dict[str, object]:
+    """JSON Schema of a message of `feedback`."""
+    return _schema(Feedback, "Feedback")
+
+
 def asyncapi(prefix: str = "stillwatch.") -> dict[str, object]:
     """The AsyncAPI document of the detector: its topics, their keys and messages. `prefix` begins every topic."""
-    components = _components("#/components/schemas/{name}", Request, Verdict)
+    components = _components("#/components/schemas/{name}", Request, Verdict, Feedback)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -52,11 +59,19 @@ def asyncapi(prefix: str = "stillwatch.") -> dict[str, object]:
                 "verdict",
                 "lifted",
             ),
+            "feedback": _channel(
+                prefix,
+                "feedback",
+                "What people and services say about a subject, keyed as the requests of an account are.",
+                "delete",
+                "feedback",
+            ),
             "audit": _channel(prefix, "audit", "Every decision, in chains that show a change.", "delete", "record"),
             "unreadable": _channel(prefix, "unreadable", "What came in and could not be read.", "delete", "unreadable"),
         },
         "operations": {
             "watch": _operation("receive", "requests", "Takes in what was requested."),
+            "hear": _operation("receive", "feedback", "Takes in what was said about a subject."),
             "enforce": _operation("send", "enforcement", "Says what to do about whom."),
             "record": _operation("send", "audit", "Keeps what was decided, and why."),
             "setAside": _operation("send", "unreadable", "Keeps what cannot be read, and why."),
@@ -66,6 +81,7 @@ def asyncapi(prefix: str = "stillwatch.") -> dict[str, object]:
             "messages": {
                 "request": _message("Request", "The account.", {"$ref": "#/components/schemas/Request"}),
                 "verdict": _message("Verdict", _SUBJECT, {"$ref": "#/components/schemas/Verdict"}),
+                "feedback": _message("Feedback", "The account or campaign.", {"$ref": "#/components/schemas/Feedback"}),
                 "lifted": _message("Lifted", _SUBJECT, {"type": "null", "description": "No verdict any more."}),
                 "record": _message("Record", _SUBJECT, {"$ref": "#/components/schemas/Record"}),
                 "unreadable": {
@@ -78,11 +94,11 @@ def asyncapi(prefix: str = "stillwatch.") -> dict[str, object]:
     }
 
 
-def _schema(message: type[Request | Verdict], name: str) -> dict[str, object]:
+def _schema(message: type[Request | Verdict | Feedback], name: str) -> dict[str, object]:
     return {"$schema": _DIALECT, "$ref": f"#/$defs/{name}", "$defs": _components("#/$defs/{name}", message)}
 
 
-def _components(template: str, *messages: type[Request | Verdict]) -> dict[str, object]:
+def _components(template: str, *messages: type[Request | Verdict | Feedback]) -> dict[str, object]:
     _, components = msgspec.json.schema_components(messages, ref_template=template)
     for component in components.values():
         # Python 3.13 strips the indentation of docstrings; the schema is the same before.
@@ -90,6 +106,8 @@ def _components(template: str, *messages: type[Request | Verdict]) -> dict[str, 
     if "Request" in components:
         # The decoder itself admits older times (see Request.at); a producer must not send them.
         components["Request"]["properties"]["at"]["minimum"] = EARLIEST_AT
+    if "Feedback" in components:
+        components["Feedback"]["properties"]["at"]["minimum"] = EARLIEST_AT
     return components
 
 
@@ -116,7 +134,7 @@ _HEADERS: Final = {
     "type": "object",
     "required": ["reason", "text", "topic", "partition", "offset"],
     "properties": {
-        "reason": {"type": "string", "enum": list(REASONS)},
+        "reason": {"type": "string", "enum": list(dict.fromkeys(REASONS + feedback.REASONS))},
         "text": {"type": "string", "description": "What is wrong, with field and value."},
         "topic": {"type": "string", "description": "Where it came from."},
         "partition": {"type": "string", "description": "Where it came from, in digits."},

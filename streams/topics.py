@@ -55,7 +55,7 @@ PROFILES: Final = Topic("profiles", "compact", settle_ms=_DAY // 24)
 ENFORCEMENT: Final = Topic("enforcement", "compact", 6)
 ALERTS: Final = Topic("alerts", "delete", 1, 30 * _DAY)
 AUDIT: Final = Topic("audit", "delete", 6, 400 * _DAY)
-FEEDBACK: Final = Topic("feedback", "delete", 6, 30 * _DAY)
+FEEDBACK: Final = Topic("feedback", "delete", retention_ms=30 * _DAY)
 UNREADABLE: Final = Topic("unreadable", "delete", 6, 7 * _DAY, LARGEST_MESSAGE)
 CAMPAIGNS: Final = Topic("campaigns", "compact", 6)
 

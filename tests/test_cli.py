@@ -164,7 +164,7 @@ def test_simulate_says_what_it_needs(arguments, complaint):
 # --- the small ones ---
 
 
-@pytest.mark.parametrize("part", ["request", "verdict", "asyncapi"])
+@pytest.mark.parametrize("part", ["request", "verdict", "feedback", "asyncapi"])
 def test_schema_prints_json(part):
     assert json.loads(run("schema", part).stdout)
 

@@ -8,8 +8,10 @@ import pytest
 from jsonschema.validators import validator_for
 from stories import Raw
 
+from gateway import feedback
+from gateway.feedback import Feedback
 from gateway.request import EARLIEST_AT, REASONS, Request, Sketch
-from gateway.schema import asyncapi, request_schema, verdict_schema
+from gateway.schema import asyncapi, feedback_schema, request_schema, verdict_schema
 from gateway.verdict import Exposure, Reason, Verdict, encode
 from sinks.audit import Chain
 from sinks.policy import Decision
@@ -38,8 +40,8 @@ def verdict_errors(message: object, part: str = "Verdict") -> list[str]:
     return [error.json_path for error in jsonschema.Draft202012Validator(schema).iter_errors(message)]
 
 
-def test_both_schemas_are_json_schema_2020_12() -> None:
-    for schema in (request_schema(), verdict_schema()):
+def test_all_schemas_are_json_schema_2020_12() -> None:
+    for schema in (request_schema(), verdict_schema(), feedback_schema()):
         assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
         jsonschema.Draft202012Validator.check_schema(schema)
         assert "$defs" in json.loads(json.dumps(schema))
@@ -56,6 +58,13 @@ def test_the_golden_verdicts_are_valid(name: str) -> None:
     assert verdict_errors(golden(name)) == []
 
 
+@pytest.mark.parametrize("name", ["feedback_minimal.json", "feedback_full.json"])
+def test_the_golden_feedback_is_valid(name: str) -> None:
+    jsonschema.Draft202012Validator(feedback_schema()).validate(golden(name))
+    assert verdict_errors(golden(name), "Feedback") == []
+    assert verdict_errors({**golden(name), "untl": 5}, "Feedback") == ["$"]
+
+
 def test_what_the_decoder_refuses_the_schema_refuses() -> None:
     minimal = golden("request_minimal.json")
     assert request_errors({**minimal, "input_tokens": -1}) == ["$.input_tokens"]
@@ -66,7 +75,7 @@ def test_what_the_decoder_refuses_the_schema_refuses() -> None:
     assert request_errors({**minimal, "unknown": 1, "org": None}) == []
 
 
-@pytest.mark.parametrize("struct", [Request, Sketch, Verdict, Reason, Exposure])
+@pytest.mark.parametrize("struct", [Request, Sketch, Verdict, Reason, Exposure, Feedback])
 def test_every_field_of_every_part_is_described(struct: type[msgspec.Struct]) -> None:
     part = msgspec.json.decode(msgspec.json.encode(asyncapi()))["components"]["schemas"][struct.__name__]
     assert set(part["properties"]) == set(struct.__struct_fields__)
@@ -108,6 +117,7 @@ def test_topics_carry_the_prefix_of_the_deployment() -> None:
     assert [channel["address"] for channel in channels.values()] == [
         "eu.requests",
         "eu.enforcement",
+        "eu.feedback",
         "eu.audit",
         "eu.unreadable",
     ]
@@ -121,6 +131,6 @@ def test_an_audit_record_is_as_described() -> None:
 
 
 def test_an_unreadable_records_headers_are_as_described() -> None:
-    for reason in REASONS:
+    for reason in REASONS + feedback.REASONS:
         _, _, headers = set_aside(Raw(b"x"), reason=reason, text="at: missing", topic="requests", partition=3)
         assert verdict_errors({name: value.decode() for name, value in headers}, "UnreadableHeaders") == []
