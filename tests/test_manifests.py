@@ -1,12 +1,19 @@
-"""Manifests: topics and users on Kubernetes are those of the code."""
+"""Manifests: what stands under `k8s/` fits the code. Whether Kubernetes takes it is tested in `tests/manifests`."""
 
+import asyncio
 import re
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
-from manifests import K8S, NAMED, ROOT, documents, imported, topics_named_in
+from brokers import free_port
+from deployment import K8S, NAMED, ROOT, documents, imported, topics_named_in
+from prometheus_client import CollectorRegistry
 
 from streams.access import COMPONENTS, WORKERS, Access
+from streams.app import STUCK_SECONDS
+from streams.engine.vitals import vitals
 from streams.settings import Settings
 from streams.topics import TOPICS, Topic
 
@@ -83,3 +90,97 @@ def test_topics_are_those_that_the_command_creates() -> None:
         found[each["metadata"]["name"]] = spec["partitions"], spec["replicas"], config
 
     assert found == {topic.name(SETTINGS): described(topic) for topic in TOPICS}
+
+
+def worker() -> dict[str, Any]:
+    (found,) = (each for each in documents(K8S / "base" / "worker.yaml") if each["kind"] == "StatefulSet")
+    return found
+
+
+def pod() -> dict[str, Any]:
+    found: dict[str, Any] = worker()["spec"]["template"]["spec"]
+    return found
+
+
+def generated(name: str) -> dict[str, Any]:
+    """How a ConfigMap of the base is made."""
+    makers = [*documents(K8S / "base" / "kustomization.yaml"), *documents(ROOT / "sinks" / "kustomization.yaml")]
+    (found,) = (each for maker in makers for each in maker["configMapGenerator"] if each["name"] == name)
+    return found
+
+
+def variables() -> dict[str, str]:
+    """The worker's environment on Kubernetes."""
+    literals = dict(each.split("=", 1) for each in generated("stillwatch-settings")["literals"])
+    (one,) = pod()["containers"][0]["env"]
+    assert one["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    return literals | {one["name"]: "stillwatch-worker-0"}
+
+
+def test_a_worker_takes_the_settings_it_is_given(tmp_path: Path) -> None:
+    here = {}
+    for name, value in variables().items():
+        if value.startswith("/"):
+            here[name] = str(tmp_path / name)
+            (tmp_path / name).write_text("x")
+    settings = Settings.read(variables() | here)
+
+    assert settings.instance_id == "stillwatch-worker-0"
+    assert settings.partitions >= worker()["spec"]["replicas"]
+    assert settings.sasl_user == "stillwatch-worker"
+    assert settings.password() == "x"
+
+
+def test_every_file_of_the_settings_is_mounted_from_what_holds_it() -> None:
+    files = {Path(value) for value in variables().values() if value.startswith("/")}
+    volumes = {volume.pop("name"): volume for volume in pod()["volumes"]}
+    held = set()
+    for mount in pod()["containers"][0]["volumeMounts"]:
+        assert "subPath" not in mount, "Kubernetes never renews a file mounted by subPath"
+        volume = volumes[mount["name"]]
+        if "configMap" in volume:
+            held |= {Path(mount["mountPath"], name) for name in generated(volume["configMap"]["name"])["files"]}
+        elif "secret" in volume:
+            held |= {Path(mount["mountPath"], item["path"]) for item in volume["secret"]["items"]}
+    assert held == files
+
+
+def test_a_changed_policy_restarts_nobody_and_changed_settings_do() -> None:
+    assert generated("stillwatch-policy")["options"] == {"disableNameSuffixHash": True}
+    assert "options" not in generated("stillwatch-settings")
+
+
+def test_services_of_the_namespace_are_no_settings_of_the_worker() -> None:
+    """Else `stillwatch-kafka-bootstrap` becomes STILLWATCH_KAFKA_BOOTSTRAP_SERVICE_HOST, which a worker refuses."""
+    assert pod()["enableServiceLinks"] is False
+
+
+def test_a_worker_is_given_the_time_it_may_take_to_end() -> None:
+    assert pod()["terminationGracePeriodSeconds"] > SETTINGS.drain_seconds + STUCK_SECONDS
+
+
+async def test_probes_ask_for_what_is_served() -> None:
+    container = pod()["containers"][0]
+    probes = [container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    (port,) = container["ports"]
+    assert {probe["port"] for probe in probes} == {port["name"]}
+    assert str(port["containerPort"]) == variables()["STILLWATCH_WEB_PORT"]
+    here = free_port()
+    async with vitals("127.0.0.1", here, registry=CollectorRegistry(), ready=lambda: True, alive=lambda: True):
+        for path in {probe["path"] for probe in probes}:
+            with await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{here}{path}") as answer:
+                assert answer.status == 200
+
+
+def test_selectors_select_the_workers() -> None:
+    labels = worker()["spec"]["template"]["metadata"]["labels"].items()
+    selectors = [worker()["spec"]["selector"]["matchLabels"]]
+    selectors += [each["labelSelector"]["matchLabels"] for each in pod()["topologySpreadConstraints"]]
+    for each in documents(K8S / "base" / "worker.yaml"):
+        if each["kind"] == "Service":
+            selectors.append(each["spec"]["selector"])
+        elif each["kind"] == "PodDisruptionBudget":
+            selectors.append(each["spec"]["selector"]["matchLabels"])
+    assert len(selectors) == 5
+    for selector in selectors:
+        assert selector.items() <= labels

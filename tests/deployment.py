@@ -1,4 +1,4 @@
-"""Manifests: the YAML under `k8s/`, and which topics the code names."""
+"""Deployment: the YAML under `k8s/`, and which topics the code names."""
 
 import ast
 from collections.abc import Iterator
