@@ -9,6 +9,7 @@ import click
 
 from .commands.demo import demo
 from .commands.evaluate import evaluate
+from .commands.ingest import ingest
 from .commands.policy import policy
 from .commands.replay import replay
 from .commands.schema import schema
@@ -23,6 +24,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     replay,
     schema,
     worker,
+    ingest,
     simulate,
     demo,
     evaluate,

@@ -1,0 +1,1 @@
+"""Requests over HTTP, for servers that cannot speak Kafka."""
