@@ -95,6 +95,10 @@ class Batch:
     system: Hashes
     prefix: Hashes
     band: Hashes
+    text: Hashes
+    """The prompt's last message as a whole, by its topic vector and length."""
+    plan: Hashes
+    model: Hashes
     sketched: IntVector
     """Positions of the requests that carry a sketch; the next two have one row for each of them."""
     topic: npt.NDArray[np.int8]
@@ -206,6 +210,10 @@ def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Recor
         prefix=of_sketches(_hashed_hex(told["prefix"])),
         # Two prompts share the first LSH band when most of their word shingles agree; 0 is a prompt without words.
         band=of_sketches(_mixed(np.array([bands[0] for bands in told["bands"]], dtype=np.uint64))),
+        # A word more or less moves the topic vector; a name of the same length in a slot moves it too.
+        text=of_sketches(_mixed(np.array([crc32(t) for t in told["topic"]], dtype=np.uint64) + _chars(told["chars"]))),
+        plan=_hashed_few(column["plan"]),
+        model=_hashed_few(column["model"]),
         sketched=sketched,
         topic=np.frombuffer(b"".join(told["topic"]), dtype=np.int8).reshape(-1, TOPIC_SIZE),
         cues=_cues([cues or () for cues in told["cues"]]),
@@ -232,6 +240,11 @@ def _sketches(
     for position, sketch in zip(raw, made, strict=True):
         filled[position] = sketch
     return filled
+
+
+def _chars(lengths: Sequence[int]) -> Hashes:
+    """Lengths moved above 32 bits, so that none is 0."""
+    return (np.array(lengths, dtype=np.uint64) + np.uint64(1)) << np.uint64(32)
 
 
 def _mixed(raw: Hashes) -> Hashes:

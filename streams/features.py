@@ -5,8 +5,9 @@ from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from models.detector import BoolVector, FloatMatrix, FloatVector
+from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
 
 from .distinct import estimate
 from .profiles import DISTINCT, TRAITS, VOLUMES, Block
@@ -57,6 +58,9 @@ LIMITS: Final[Mapping[str, Limits]] = {
 }
 """Fixed, documented limits: no learned scaler, for a scaler that follows an attack hides it."""
 
+BUSY: Final = 60
+"""Requests that make an hour a busy one: one a minute."""
+
 DETECTOR_FEATURES: Final = (
     "requests_minute", "requests_hour", "requests_day", "requests_week", "output_length", "input_length",
     "reasoning_share", "capped_share", "single_turn_share", "addresses", "networks", "clients", "prompts",
@@ -93,8 +97,11 @@ def features(block: Block) -> Features:
     found["prompts"], found["systems"], found["settings"] = seen["prefix"], seen["system"], seen["settings"]
     # The weeks' requests that had a sketch: decayed, so it undercounts what the registers still hold; at most 1.
     with_sketch = np.where(traits["sketched"] > 0, traits["sketched"] * requests, np.nan)
+    found["texts"] = seen["text"]
     found["fresh_share"] = np.minimum(seen["prefix"] / np.maximum(with_sketch, 1.0), 1.0)
     found["repeats"] = with_sketch / np.maximum(seen["prefix"], 1.0)
+    found["text_repeats"] = with_sketch / np.maximum(seen["text"], 1.0)
+    found["template_share"] = np.maximum(1.0 - seen["prefix"] / np.maximum(seen["text"], 1.0), 0.0)
     found["similar_share"] = np.maximum(1.0 - seen["band"] / np.maximum(seen["prefix"], 1.0), 0.0)
     found["topic_spread"] = _topic_spread(block)
 
@@ -103,6 +110,9 @@ def features(block: Block) -> Features:
     found["waking_share"] = np.where(hours >= 20, np.count_nonzero(block["hours"], axis=1) / hours, np.nan)
     found["steadiness"] = steadiness(block["minutes"].astype(np.float64), MINUTES.span(at, first_at), MINUTES.tick(at))
     found["age_days"] = np.where(block["opened_at"] <= at, (at - block["opened_at"]) / 86_400_000.0, np.nan)
+    found["known_days"] = (at - first_at) / 86_400_000.0
+    found["busy_hours"] = _busy_hours(block["hours"], HOURS.tick(at))
+    found["pivot"] = _pivot(block["models"])
     found["requests_total"] = block["totals"][:, 0]
     return found
 
@@ -144,6 +154,21 @@ def _distinct(block: Block) -> dict[str, FloatVector]:
         counts = estimate(np.maximum(seen[:, :, 0], seen[:, :, 1]))
         found |= zip(kinds, np.where(counts > 0, counts, np.nan), strict=True)
     return found
+
+
+def _busy_hours(hours: npt.NDArray[np.uint8], newest: IntVector) -> FloatVector:
+    """Hours of the last 24 with at least BUSY requests."""
+    lately = (newest[:, None] - np.arange(24)) % HOURS.slots
+    busy: FloatVector = np.count_nonzero(np.take_along_axis(hours, lately, axis=1) >= BUSY, axis=1).astype(np.float64)
+    return busy
+
+
+def _pivot(models: npt.NDArray[np.float32]) -> FloatVector:
+    """How far the models of the last day are from those of the week: total variation, 0 to 1."""
+    mix = models.astype(np.float64)
+    mix /= np.maximum(mix.sum(axis=2, keepdims=True), 1e-9)
+    apart: FloatVector = 0.5 * np.abs(mix[:, 0] - mix[:, 1]).sum(axis=1)
+    return apart
 
 
 def _topic_spread(block: Block) -> FloatVector:

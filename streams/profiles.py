@@ -23,17 +23,20 @@ TRAITS: Final = (
 """Requests of about a week that did this. Absent fields count as "did not": what is absent is never evidence."""
 
 DISTINCT: Final = {
-    "address": 64, "prefix": 64, "band": 64, "network": 32, "client": 32, "system": 32, "settings": 16,
+    "address": 64, "prefix": 64, "band": 64, "text": 64, "network": 32, "client": 32, "system": 32, "settings": 16,
 }  # fmt: skip
 """What is counted as distinct, and in how many HyperLogLog registers."""
 
 TOTALS: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens", "cost")
 """Exposure: what was served since the first request, or since it was last forgiven. Exact up to 2^53."""
 
+MODEL_BUCKETS: Final = 4
+"""Models are told apart by two bits of a hash: two that share a bucket hide a change from one to the other."""
+
 IDLE_MS: Final = 35 * 86_400_000
 """Five weeks: by then a week's window holds less than 1 % of what it held."""
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Raise it when a field changes meaning: stored profiles of another layout are refused, never misread."""
 
 PROFILE: Final = np.dtype(
@@ -61,14 +64,16 @@ PROFILE: Final = np.dtype(
         ("topic", np.float32, TOPIC_SIZE),  # decayed sum of topic vectors, each of length 1
         ("evidence", np.float32, len(NAMES)),  # held log-odds of each signal
         ("score", np.float32),
+        ("models", np.float32, (2, MODEL_BUCKETS)),  # decayed requests by model, of a day and of a week
         ("minutes", np.uint16, MINUTES.slots),
+        ("plan", np.uint16),  # a hash of the newest plan; 0 while unknown
         ("hours", np.uint8, HOURS.slots),
         *((f"{kind}_seen", np.uint8, (2, size)) for kind, size in DISTINCT.items()),
         ("rung", np.int8),  # where it stands on the policy's ladder; 0 is none
-        ("spare", np.uint8, 7),
+        ("spare", np.uint8, 5),
     ]
 )
-"""One profile, about 1.6 KB. Fields are views with one row an account; a whole row moves, or is stored, as one piece.
+"""One profile, about 1.7 KB. Fields are views with one row an account; a whole row moves, or is stored, as one piece.
 """
 
 STORED: Final = np.dtype([("layout", np.int64), ("profile", PROFILE)])
@@ -91,7 +96,8 @@ def observe(block: Block, batch: Batch, cost: FloatVector, groups: Groups) -> No
     """Add a batch to the profiles it belongs to, in place. `block` has one profile for each group of `groups`.
 
     Any order and any split of the same requests leads to the same profile: counts, rings and registers exactly, float64
-    sums to a relative 1e-9, the float32 topic to 1e-4 of its weight. `cost` is the list price of each request in
+    sums to a relative 1e-9, float32 ones to 1e-5, the topic to 1e-4 of its weight. The plan too, unless only some
+    requests name one. `cost` is the list price of each request in
     dollars.
     """
     order = groups.order
@@ -116,6 +122,9 @@ def observe(block: Block, batch: Batch, cost: FloatVector, groups: Groups) -> No
     block["traits"] = block["traits"] * kept[:, -1:] + groups.sums(traits)
     block["totals"] += groups.sums(np.concatenate((volumes, cost[order, None]), axis=1))
 
+    _add_models(block, batch, kept, counted, groups)
+    _add_plan(block, batch, at, now_at, groups)
+
     minutes, hours = block["minutes"], block["hours"]
     MINUTES.add(minutes, was_at, now_at, at, groups)
     HOURS.add(hours, was_at, now_at, at, groups)
@@ -138,6 +147,20 @@ def _traits(batch: Batch) -> FloatMatrix:
     column["sketched"][batch.sketched] = 1
     traits[batch.sketched, TRAITS.index("reasoning_cue") :] = batch.cues
     return traits
+
+
+def _add_models(block: Block, batch: Batch, kept: FloatMatrix, counted: FloatMatrix, groups: Groups) -> None:
+    bucket = (batch.model[groups.order] & np.uint64(MODEL_BUCKETS - 1)).astype(np.int64)
+    chosen = bucket[:, None] == np.arange(MODEL_BUCKETS)
+    added = groups.sums((counted[:, 2:, None] * chosen[:, None, :]).reshape(len(bucket), -1))
+    block["models"] = block["models"] * kept[:, 2:, None] + added.reshape(-1, 2, MODEL_BUCKETS)
+
+
+def _add_plan(block: Block, batch: Batch, at: IntVector, now_at: IntVector, groups: Groups) -> None:
+    """The plan of the newest request; of several at one instant the one with the largest hash."""
+    plan = (batch.plan[groups.order] & np.uint64(0xFFFF)).astype(np.uint16)
+    newest = np.maximum.reduceat(np.where(at == now_at[groups.of], plan, 0), groups.starts)
+    block["plan"] = np.where(newest > 0, newest, block["plan"])
 
 
 def _add_topics(block: Block, batch: Batch, kept: FloatVector, now_at: IntVector, groups: Groups) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from stories import DAY, HOUR, SECOND, T0, records, request, sketch
 
 from gateway.request import Request
@@ -90,6 +91,43 @@ def test_four_repeats_of_each_prompt_show() -> None:
     assert feature(observed(repeated), "repeats") == pytest.approx(4, rel=0.15)
 
 
+def test_one_template_shows_as_many_texts_behind_one_prefix() -> None:
+    # The first 256 characters stay; a slot behind them changes the topic a little.
+    filled = [
+        request(at=T0 + n, sketch=structs.replace(sketch(1), topic=bytes([127, n]) + bytes(62))) for n in range(60)
+    ]
+    assert feature(observed(filled), "texts") == pytest.approx(60, rel=0.15)
+    assert feature(observed(filled), "template_share") > 0.95
+    assert feature(observed(filled * 4), "text_repeats") == pytest.approx(4, rel=0.15)
+    assert feature(observed([request(sketch=sketch(n)) for n in range(60)]), "template_share") < 0.3
+
+
+def test_busy_hours_are_those_of_the_last_day_with_a_request_a_minute() -> None:
+    busy = [request(at=T0 + hour * HOUR + n * SECOND) for hour in (0, 2, 3) for n in range(60)]
+    calm = [request(at=T0 + hour * HOUR + n * SECOND) for hour in (1, 4) for n in range(59)]
+    assert feature(observed(busy, calm), "busy_hours") == 3
+    assert feature(observed(busy, calm, [request(at=T0 + 25 * HOUR)]), "busy_hours") == 2
+
+
+def test_a_day_on_another_model_is_a_pivot() -> None:
+    week = [request(at=T0 + day * DAY + n, model="old") for day in range(7) for n in range(10)]
+    assert feature(observed(week), "pivot") == pytest.approx(0, abs=1e-6)
+    turned = [request(at=T0 + 8 * DAY + n, model="the other") for n in range(10)]
+    # Of the last day nearly everything is new, of the week a fifth.
+    assert feature(observed(week, turned), "pivot") == pytest.approx(0.6, abs=0.1)
+
+
+def test_the_plan_is_that_of_the_newest_request_which_names_one() -> None:
+    def plan(*requests: Request) -> int:
+        return int(observed(*([one] for one in requests)).table["plan"][0])
+
+    free, pro = plan(request(plan="free")), plan(request(plan="pro"))
+    assert 0 != free != pro != 0
+    assert plan(request(plan="free"), request(at=T0 + 1, plan="pro"), request(at=T0 + 2)) == pro
+    assert plan(request(at=T0 + 1, plan="pro"), request(plan="free")) == pro
+    assert plan(request()) == 0
+
+
 def test_age_counts_from_the_oldest_known_opening() -> None:
     profiles = observed([request(opened_at=T0 - 3 * DAY)], [request(), request(opened_at=T0 - 2 * DAY)])
     assert feature(profiles, "age_days") == pytest.approx(3)
@@ -99,7 +137,8 @@ def test_age_counts_from_the_oldest_known_opening() -> None:
 moments = st.integers(0, 30 * 24 * 60).map(lambda minutes: T0 + minutes * 60 * SECOND)
 told = st.builds(
     lambda account, at, number, cues: request(
-        account, at, output_tokens=number, ip=f"10.0.{number % 40}.1", client=f"c{number % 3}", turns=number % 4,
+        account, at, output_tokens=number, model=f"m{number % 7}",
+        ip=f"10.0.{number % 40}.1", client=f"c{number % 3}", turns=number % 4,
         opened_at=T0 - number, sketch=sketch(number % 50, number % 2, number, cues) if number % 5 else None,
     ),
     st.sampled_from(["ada", "bob", "cyd"]), moments, st.integers(0, 500), st.sampled_from([(), ("reasoning",)]),
@@ -125,6 +164,7 @@ def test_any_order_and_any_split_give_the_same_profile(requests: list[Request], 
         np.testing.assert_array_equal(ours[name], theirs[name], name)
     for name in ("volumes", "traits", "totals", "topic_weights"):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(ours["models"], theirs["models"], rtol=1e-5, atol=1e-6)
     allowed = 1e-4 * ours["topic_weights"][:, :1] + 1e-12
     assert (np.abs(ours["topic"] - theirs["topic"]) <= allowed).all()
 
