@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from .commands.demo import demo
+from .commands.doctor import doctor
 from .commands.evaluate import evaluate
 from .commands.ingest import ingest
 from .commands.policy import policy
@@ -20,6 +21,7 @@ from .commands.worker import settings, worker
 COMMANDS: Final[tuple[click.Command, ...]] = (
     settings,
     topics,
+    doctor,
     policy,
     replay,
     schema,

@@ -65,7 +65,7 @@ TOPICS: Final = (REQUESTS, LINKS, PROFILES, ENFORCEMENT, ALERTS, AUDIT, FEEDBACK
 async def create(settings: Settings) -> list[str]:
     """Create the topics that are missing and return their names. Raises TopicsError where Kafka refuses."""
     created = []
-    async with _admin(settings) as admin:
+    async with admin_client(settings) as admin:
         for topic in TOPICS:
             name = topic.name(settings)
             new = NewTopic(name, topic.count(settings), settings.replication, topic_configs=topic.config())
@@ -89,7 +89,7 @@ async def create(settings: Settings) -> list[str]:
 async def counts(settings: Settings) -> dict[str, int]:
     """Partitions of those of our topics that exist, by name."""
     names = [topic.name(settings) for topic in TOPICS]
-    async with _admin(settings) as admin:
+    async with admin_client(settings) as admin:
         found = set(await admin.list_topics())
         described = await admin.describe_topics([name for name in names if name in found])
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
@@ -120,10 +120,11 @@ async def _visible(names: list[str], settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that sees and makes topics."""
     admin = AIOKafkaAdminClient(**settings.connection())
-    await admin.start()
     try:
+        await admin.start()
         yield admin
     finally:
         await admin.close()

@@ -35,18 +35,26 @@ def topics_create() -> None:
 
 @topics.command("check")
 def topics_check() -> None:
-    """Check that all topics exist and fit together; exit status 1 when they do not."""
+    """Check that all topics exist, fit together and are set as they should be.
+
+    Exit status 1 where messages would be lost or refused. Other differences are told and left to you.
+    """
     import asyncio
 
     from aiokafka.errors import KafkaError
 
-    from ..topics import TopicsError, check
+    from ..drift import check
+    from ..topics import TopicsError
 
     where = settings_in_force()
     try:
-        asyncio.run(check(where))
+        found = asyncio.run(check(where))
     except TopicsError as error:
         fail(error)
     except (KafkaError, OSError) as error:
         fail(f"{where.brokers}: {error}")
+    for one in found:
+        click.echo(f"{'wrong' if one.breaks else 'differs'}: {one.topic}: {one.text}\n  {one.remedy}")
+    if any(one.breaks for one in found):
+        fail("topics are not as they should be")
     click.echo("all topics exist and fit together")
