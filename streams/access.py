@@ -12,6 +12,7 @@ from .topics import (
     LINKS,
     PROFILES,
     REQUESTS,
+    STANDINGS,
     TOPICS,
     UNREADABLE,
     Topic,
@@ -40,8 +41,8 @@ FORWARDERS: Final = "stillwatch-forwarder"
 
 COMPONENTS: Final = {
     "worker": Access(
-        reads=(REQUESTS, LINKS, PROFILES, FEEDBACK, CAMPAIGNS),
-        writes=(LINKS, PROFILES, ENFORCEMENT, ALERTS, AUDIT, UNREADABLE, CAMPAIGNS),
+        reads=(REQUESTS, PROFILES, LINKS, CAMPAIGNS, STANDINGS, FEEDBACK),
+        writes=(PROFILES, LINKS, CAMPAIGNS, STANDINGS, ENFORCEMENT, ALERTS, AUDIT, UNREADABLE),
         joins=(WORKERS,),
     ),
     # Every replica reads all verdicts by itself: no group.

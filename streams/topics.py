@@ -28,6 +28,8 @@ class Topic(NamedTuple):
     max_bytes: int | None = None
     settle_ms: int | None = None
     """How long compaction leaves records alone."""
+    whole: bool = False
+    """It must have exactly one partition: what is in it belongs in one place."""
 
     def name(self, settings: Settings) -> str:
         """The name on the wire."""
@@ -50,16 +52,29 @@ class Topic(NamedTuple):
 
 
 REQUESTS: Final = Topic("requests", "delete")
-LINKS: Final = Topic("links", "delete", retention_ms=_DAY)
 PROFILES: Final = Topic("profiles", "compact", settle_ms=_DAY // 24)
+# A campaign needs all traits of an account and all accounts of a trait in one place.
+LINKS: Final = Topic("links", "delete", 1, _DAY, whole=True)
+CAMPAIGNS: Final = Topic("campaigns", "compact", 1, settle_ms=_DAY // 24, whole=True)
+STANDINGS: Final = Topic("standings", "compact", 1)
 ENFORCEMENT: Final = Topic("enforcement", "compact", 6)
 ALERTS: Final = Topic("alerts", "delete", 1, 30 * _DAY)
 AUDIT: Final = Topic("audit", "delete", 6, 400 * _DAY)
 FEEDBACK: Final = Topic("feedback", "delete", retention_ms=30 * _DAY)
 UNREADABLE: Final = Topic("unreadable", "delete", 6, 7 * _DAY, LARGEST_MESSAGE)
-CAMPAIGNS: Final = Topic("campaigns", "compact", 6)
 
-TOPICS: Final = (REQUESTS, LINKS, PROFILES, ENFORCEMENT, ALERTS, AUDIT, FEEDBACK, UNREADABLE, CAMPAIGNS)
+TOPICS: Final = (
+    REQUESTS,
+    PROFILES,
+    LINKS,
+    CAMPAIGNS,
+    STANDINGS,
+    ENFORCEMENT,
+    ALERTS,
+    AUDIT,
+    FEEDBACK,
+    UNREADABLE,
+)
 
 
 async def create(settings: Settings) -> list[str]:
@@ -111,6 +126,13 @@ def verify(found: dict[str, int], settings: Settings) -> None:
         raise TopicsError(
             f"partitions differ: {sizes}. A profile lives on the partition of its account's requests, "
             f"so they must be equal: create the odd ones anew, or start with another {PREFIX}TOPIC_PREFIX."
+        )
+    split = [topic.name(settings) for topic in TOPICS if topic.whole and found[topic.name(settings)] != 1]
+    if split:
+        sizes = ", ".join(f"{name} has {found[name]} partitions" for name in split)
+        raise TopicsError(
+            f"{sizes} and must have one: a campaign is seen only where all its accounts are. "
+            "Delete it while no worker runs, then: stillwatch topics create"
         )
 
 

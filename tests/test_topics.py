@@ -23,12 +23,18 @@ def test_missing_topics_are_named_with_the_command_that_creates_them() -> None:
 
 
 def test_topics_that_share_partitions_must_have_equally_many() -> None:
-    with pytest.raises(TopicsError, match=r"x.requests has 4, x.links has 4, x.profiles has 3, x.feedback has 4"):
+    with pytest.raises(TopicsError, match=r"x.requests has 4, x.profiles has 3, x.feedback has 4"):
         verify({**CREATED, "x.profiles": 3}, SETTINGS)
 
 
 def test_more_partitions_than_the_setting_are_fine_as_long_as_they_agree() -> None:
-    verify({**CREATED, "x.requests": 8, "x.links": 8, "x.profiles": 8, "x.feedback": 8}, SETTINGS)
+    verify({**CREATED, "x.requests": 8, "x.profiles": 8, "x.feedback": 8}, SETTINGS)
+
+
+@pytest.mark.parametrize("noun", ["links", "campaigns"])
+def test_what_belongs_in_one_place_must_have_one_partition(noun: str) -> None:
+    with pytest.raises(TopicsError, match=rf"x.{noun} has 4 partitions and must have one: .* topics create"):
+        verify({**CREATED, f"x.{noun}": 4}, SETTINGS)
 
 
 async def test_topics_are_created_once_and_then_fit(broker: Broker) -> None:
