@@ -76,7 +76,7 @@ class Settings:
         "Static member name, such as the pod's name: a quick restart then moves no partition.",
     )
     partitions: int = _setting(
-        12, "Partitions of `requests`, `links`, `feedback` and `profiles`, fixed when topics are created.", least=1
+        12, "Partitions of `requests`, `feedback` and `profiles`, fixed when topics are created.", least=1
     )
     replication: int = _setting(3, "Replicas of each topic when topics are created.", least=1)
     web_host: str = _setting("127.0.0.1", "Address of `/metrics`, `/ready` and `/live`.")
