@@ -62,6 +62,11 @@ class Actions:
             case _:
                 return None
 
+    def spent(self, standing: Standing) -> Refusal:
+        """The reply to a request for probabilities when the subject's privacy budget is used up."""
+        text = f"{_who(standing)} gets no more log-probabilities until {_when(standing.until)}; ask without them."
+        return self._refusal(403, standing, "probabilities_spent", text)
+
     def _throttle(self, standing: Standing, now: int) -> Refusal | None:
         rpm = standing.rpm
         if rpm is None or not 0 < rpm < math.inf:

@@ -8,10 +8,13 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
-from . import degrade
+from .actions import Refusal
 from .answer import LARGEST, Reader, Said
+from .countermeasures import Measures
+from .degrade import Stream
 from .exchange import OPERATIONS, Exchange
 from .gate import Gate, Passage
+from .guard import Standing
 from .request import BLOCKED
 from .settings import Settings
 
@@ -28,6 +31,10 @@ OURS: Final = b"x-stillwatch-"
 
 DECISION: Final = b"x-stillwatch-decision"
 """On every reply: the verdict's id where one refused, else the request's. A watched client sees no difference."""
+
+
+_LONG: Final = 64 * 1024
+"""Bytes from which on an answer is rewritten in a thread."""
 
 
 class Middleware:
@@ -108,6 +115,9 @@ class _Visit:
         while message["type"] == "http.request" and message.get("more_body") and size < LARGEST:
             size += len(message.get("body", b""))
             message = await self._receive()
+        await self._reply(refusal, standing)
+
+    async def _reply(self, refusal: Refusal, standing: Standing) -> None:
         headers = [*refusal.headers, (DECISION, _quoted(standing.id))]
         await self._send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": refusal.body})
@@ -115,11 +125,15 @@ class _Visit:
 
     async def serve(self, app: App, scope: Scope) -> None:
         """Let the application answer, and report when it has."""
-        degraded = self.passage.standing is not None and self.passage.standing.action == "degrade"
+        standing = self.passage.standing
         receive: Receive = self._heard
         send: Send = self._passed
-        if degraded:
-            scope, receive, send = await self._degraded(scope)
+        if standing is not None and standing.action == "degrade":
+            measures = self._gate.countermeasures.against(standing)
+            scope, receive, send = await self._degraded(scope, measures)
+            if measures.spent:
+                await self._reply(self._gate.spent(standing), standing)
+                return
         try:
             await app(scope, receive, send)
         finally:
@@ -156,7 +170,7 @@ class _Visit:
         except Exception:
             self._gate.fault()
 
-    async def _degraded(self, scope: Scope) -> tuple[Scope, Receive, Send]:
+    async def _degraded(self, scope: Scope, measures: Measures) -> tuple[Scope, Receive, Send]:
         """The same request, asking for less, and a way back on which the answer loses what it should not have."""
         first = await self._heard()
         body = first.get("body", b"")
@@ -167,7 +181,7 @@ class _Visit:
         if last["type"] != "http.request":
             return scope, _replay([last], self._receive), self._passed
         try:
-            plain = degrade.request(body)
+            plain = measures.request(body)
             headers = [each for each in scope["headers"] if each[0].lower() != b"content-length"]
             scope = {**scope, "headers": [*headers, (b"content-length", b"%d" % len(plain))]}
         except Exception:
@@ -177,7 +191,7 @@ class _Visit:
         return (
             scope,
             _replay([message], self._receive),
-            _Lessened(self._gate, self._send, self._read, self._marked).send,
+            _Lessened(self._gate, measures, self._send, self._read, self._marked).send,
         )
 
     def _report(self, said: Said | None) -> None:
@@ -203,13 +217,19 @@ class _Lessened:
     """The way back of a degraded request. Where rewriting fails the answer passes as it is."""
 
     def __init__(
-        self, gate: Gate, send: Send, read: Callable[[Message], None], marked: Callable[[Message], Message]
+        self,
+        gate: Gate,
+        measures: Measures,
+        send: Send,
+        read: Callable[[Message], None],
+        marked: Callable[[Message], Message],
     ) -> None:
         self._gate = gate
+        self._measures = measures
         self._send = send
         self._read = read
         self._marked = marked
-        self._stream: degrade.Stream | None = None
+        self._stream: Stream | None = None
         self._head: Message | None = None
         self._body = b""
 
@@ -227,13 +247,13 @@ class _Lessened:
     async def _begin(self, message: Message) -> None:
         kind = next((value for name, value in message["headers"] if name.lower() == b"content-type"), b"")
         if kind.startswith(b"text/event-stream"):
-            self._stream = degrade.Stream()
+            self._stream = self._measures.stream()
         elif kind.startswith(b"application/json"):
             self._head = message  # Held back: the length of the body will change.
             return
         await self._send(message)
 
-    async def _piece(self, stream: degrade.Stream, message: Message) -> None:
+    async def _piece(self, stream: Stream, message: Message) -> None:
         body, more = message.get("body", b""), message.get("more_body", False)
         try:
             body = stream.feed(body) + (b"" if more else stream.rest())
@@ -248,7 +268,9 @@ class _Lessened:
             return
         body = self._body
         try:
-            body = degrade.answer(body)
+            # A long one is rewritten beside the event loop: a thousand tokens with twenty probabilities take 0.1 s.
+            rewrite = self._measures.answer
+            body = await asyncio.to_thread(rewrite, body) if len(body) > _LONG else rewrite(body)
         except Exception:
             self._gate.fault()
         headers = [each for each in head["headers"] if each[0].lower() != b"content-length"]

@@ -2,7 +2,8 @@
 
 Chain-of-thought traces and token probabilities are what makes an answer worth more to a student than to its reader;
 withholding them works best of all known measures, and few honest customers need them. The request is rewritten, so that
-the model does not even produce them, and so is the answer, in case it does.
+the model does not even produce them, and so is the answer, in case it does. Probabilities may also be told otherwise
+than they are (`retell`): then they are asked for, and what comes back is rewritten.
 """
 
 import json
@@ -13,19 +14,22 @@ from typing import Final
 import msgspec
 
 from .exchange import parsed
+from .probabilities import Retell, retold
 
 _NOT_ASKED: Final = (
-    "logprobs",
-    "top_logprobs",
+    "logit_bias",
     "prompt_logprobs",
     "n",
     "best_of",
     "return_token_ids",
     "return_tokens_as_token_ids",
 )
-"""Left out of a request; the last are vLLM's."""
+"""Left out of a request; the last are vLLM's. With a bias true probabilities can be measured, whatever is told."""
 
-_NOT_INCLUDED: Final = ("message.output_text.logprobs", "reasoning.encrypted_content")
+_PROBABILITIES: Final = ("logprobs", "top_logprobs", "message.output_text.logprobs")
+"""Left out of it too, or out of its `include`, unless they are told otherwise."""
+
+_NOT_INCLUDED: Final = ("reasoning.encrypted_content",)
 
 _NOT_SAID: Final = frozenset(
     ("reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "prompt_logprobs", "token_ids")
@@ -37,24 +41,36 @@ _LONGEST_START: Final = 64
 """Characters of an answer that are held back until it is clear whether it begins with a tag."""
 
 
-def request(body: bytes) -> bytes:
-    """A request that asks for one plain answer; what is no JSON object stays as it is."""
+def asks_probabilities(body: bytes) -> bool:
+    """Whether a request wants probabilities."""
+    asked = parsed(body)
+    include = asked.get("include")
+    named = set(include) if isinstance(include, list) and all(isinstance(each, str) for each in include) else set()
+    return not named.isdisjoint(_PROBABILITIES) or any(asked.get(name) not in (None, False) for name in _PROBABILITIES)
+
+
+def request(body: bytes, *, probabilities: bool = False) -> bytes:
+    """A request that asks for one plain answer, with `probabilities` or without.
+
+    What is no JSON object stays as it is.
+    """
     asked = parsed(body)
     if not asked:
         return body
-    changed = {name: value for name, value in asked.items() if name not in _NOT_ASKED}
+    never = () if probabilities else _PROBABILITIES
+    changed = {name: value for name, value in asked.items() if name not in _NOT_ASKED and name not in never}
     include = changed.get("include")
     if isinstance(include, list):
-        changed["include"] = [each for each in include if each not in _NOT_INCLUDED]
+        changed["include"] = [each for each in include if each not in _NOT_INCLUDED and each not in never]
     return body if changed == asked else _encoded(changed)
 
 
-def answer(body: bytes) -> bytes:
+def answer(body: bytes, retell: Retell | None = None) -> bytes:
     """An answer without what was not to be told; what is no JSON object stays as it is."""
     said = parsed(body)
     if not said:
         return body
-    plain = _plain(_first_choice(said))
+    plain = _plain(_first_choice(said), retell)
     for choice in _dicts(plain, "choices"):
         for place, name in ((choice.get("message"), "content"), (choice, "text")):
             if isinstance(place, dict) and isinstance(text := place.get(name), str):
@@ -66,9 +82,10 @@ def answer(body: bytes) -> bytes:
 class Stream:
     """The same for an answer that comes as server-sent events, piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, retell: Retell | None = None) -> None:
         self._waiting = b""
         self._hidden = Hidden()
+        self._retell = retell
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go on to the client now; an event that is not complete waits for its end."""
@@ -94,7 +111,7 @@ class Stream:
         kind = said.get("type")
         if isinstance(kind, str) and kind.startswith("response.reasoning_text."):
             return None
-        plain = _plain(_first_choice(said))
+        plain = _plain(_first_choice(said), self._retell)
         # Without its reasoning many an event says nothing: it would only tell how long the model thought.
         worth = not said.get("choices") or bool(plain.get("usage"))
         for choice in _dicts(plain, "choices"):
@@ -166,24 +183,26 @@ def _first_choice(said: dict[str, object]) -> dict[str, object]:
     return said | {"choices": [each for each in choices if not (isinstance(each, dict) and each.get("index"))]}
 
 
-def _plain(said: Mapping[str, object]) -> dict[str, object]:
-    """A copy, at any depth, without what is not said."""
+def _plain(said: Mapping[str, object], retell: Retell | None) -> dict[str, object]:
+    """A copy, at any depth, without what is not said, and with probabilities retold."""
     plain: dict[str, object] = {}
     hidden = said.get("type") == "reasoning"
     for name, value in said.items():
         if name in _NOT_SAID or (name == "reasoning" and isinstance(value, str)):
             continue
-        if name in ("logprobs", "top_logprobs") or (hidden and name in ("content", "encrypted_content")):
+        if name == "logprobs" and retell is not None:
+            plain[name] = retold(value, retell)
+        elif name in ("logprobs", "top_logprobs") or (hidden and name in ("content", "encrypted_content")):
             plain[name] = [] if isinstance(value, list) else None
         else:
-            plain[name] = _plain_value(value)
+            plain[name] = _plain_value(value, retell)
     return plain
 
 
-def _plain_value(value: object) -> object:
+def _plain_value(value: object, retell: Retell | None) -> object:
     if isinstance(value, dict):
-        return _plain(value)
-    return [_plain_value(each) for each in value] if isinstance(value, list) else value
+        return _plain(value, retell)
+    return [_plain_value(each, retell) for each in value] if isinstance(value, list) else value
 
 
 def _dicts(said: Mapping[str, object], name: str) -> list[dict[str, object]]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 from .actions import Actions, Refusal
+from .countermeasures import Countermeasures
 from .emitter import Drafted, Emitter
 from .exchange import Identity
 from .guard import Guard, Standing
@@ -75,6 +76,15 @@ class Gate:
         self._enforce = settings.enforce
         self._identify = identify or by_headers(settings)
         self._actions = Actions(replicas=settings.replicas, verify_url=settings.verify_url, explain=settings.explain)
+        self.countermeasures = Countermeasures(
+            secret=settings.secret,
+            probabilities=settings.probabilities,
+            bound=settings.probability_bound,
+            epsilon=settings.epsilon,
+            budget=settings.epsilon_budget,
+            when_spent=settings.when_spent,
+            replicas=settings.replicas,
+        )
         self._counts = dict.fromkeys(("requests", "unknown", "throttled", "refused", "degraded", "faults"), 0)
 
     def enter(self, headers: Mapping[str, str], peer: str | None) -> Passage:
@@ -96,6 +106,12 @@ class Gate:
         elif standing.action == "degrade":
             self._counts["degraded"] += 1
         return Passage(name, at, who, standing, refusal)
+
+    def spent(self, standing: Standing) -> Refusal:
+        """Refuse a request that asks for probabilities and has no privacy budget left."""
+        self._counts["degraded"] -= 1
+        self._counts["refused"] += 1
+        return self._actions.spent(standing)
 
     def report(self, draft: Drafted, size: int) -> None:
         """Tell the detector of a request; `size` is what the draft keeps in memory, in bytes."""

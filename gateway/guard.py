@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from .strength import strength
 from .verdict import ACTIONS, Action, Verdict
 
 MOST: Final = 1_000_000
@@ -42,6 +43,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False, eq=False):
     reason: str | None
     rpm: float | None
     link: str | None
+    strength: float
+    """How hard to degrade, from 0 to 1; 0 for every other action."""
 
     @property
     def subject(self) -> str:
@@ -254,4 +257,5 @@ def _standing(verdict: Verdict, until: int) -> Standing:
         reason=verdict.reasons[0].text[:_LONGEST_REASON] if told else None,
         rpm=rpm if isinstance(rpm, float) else None,
         link=sys.intern(link) if isinstance(link, str) and len(link) <= _LONGEST_LINK else None,
+        strength=strength(verdict),
     )

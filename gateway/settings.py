@@ -9,6 +9,9 @@ from typing import Annotated, Final, Literal, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
+from .perturb import BOUND
+from .privacy import EPSILON
+
 PREFIX: Final = "STILLWATCH_"
 
 _FILES: Final = ("sasl_password", "secret", "previous_secret")
@@ -17,6 +20,7 @@ _FILES: Final = ("sasl_password", "secret", "previous_secret")
 Header = Annotated[str, Meta(pattern="^[A-Za-z0-9-]+$")]
 Secret = Annotated[str, Meta(min_length=16)]
 Positive = Annotated[int, Meta(ge=1)]
+Above0 = Annotated[float, Meta(gt=0)]
 
 
 class SettingsError(ValueError):
@@ -75,6 +79,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     verify_url: str | None = None
     explain: bool = True
 
+    probabilities: Literal["withhold", "perturb", "private"] = "withhold"
+    probability_bound: Annotated[float, Meta(gt=0, le=1)] = BOUND
+    epsilon: Above0 = EPSILON
+    epsilon_budget: Above0 = 1_000.0
+    when_spent: Literal["withhold", "refuse"] = "withhold"
+
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
         """Settings from an environment. Raises SettingsError for what is unknown or impossible."""
@@ -109,6 +119,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for field in ("previous_secret", "payment_header", "hash_addresses"):
             if getattr(self, field) and self.secret is None:
                 raise SettingsError(f"{_variable(field)} needs {_variable('secret')}")
+        if self.probabilities != "withhold" and self.secret is None:
+            raise SettingsError(f"{_variable('probabilities')}={self.probabilities} needs {_variable('secret')}")
         if self.security.startswith("SASL") and not (self.sasl_user and self.sasl_password):
             needed = f"{_variable('sasl_user')} and {_variable('sasl_password')}"
             raise SettingsError(f"{_variable('security')}={self.security} needs {needed}")

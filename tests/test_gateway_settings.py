@@ -83,6 +83,10 @@ def test_the_readme_states_the_defaults() -> None:
         ("buffer_requests", f"`{ready.buffer_requests}`"),
         ("prompts", f"`{ready.prompts}`"),
         ("when_stale", f"`{ready.when_stale}`"),
+        ("probabilities", f"`{ready.probabilities}`"),
+        ("probability_bound", f"`{ready.probability_bound:g}`"),
+        ("epsilon", f"`{ready.epsilon:g}`, `{ready.epsilon_budget:g}`"),
+        ("when_spent", f"`{ready.when_spent}`"),
     ):
         (row,) = [line for line in readme.splitlines() if line.startswith("| `") and f"`{name.upper()}`" in line]
         assert default in row

@@ -68,6 +68,7 @@ def test_what_a_reply_needs_of_it_is_kept() -> None:
         reason="sends 900 requests an hour",
         rpm=20.0,
         link="https://verify.example/ada",
+        strength=0.0,
     )
 
 
