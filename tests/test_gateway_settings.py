@@ -88,5 +88,7 @@ def test_the_readme_states_the_defaults() -> None:
         ("epsilon", f"`{ready.epsilon:g}`, `{ready.epsilon_budget:g}`"),
         ("when_spent", f"`{ready.when_spent}`"),
     ):
-        (row,) = [line for line in readme.splitlines() if line.startswith("| `") and f"`{name.upper()}`" in line]
+        (row,) = [
+            line for line in readme.splitlines() if line.startswith("| `") and f"`{name.upper()}`" in line.split("|")[1]
+        ]
         assert default in row
