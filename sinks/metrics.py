@@ -1,97 +1,215 @@
 """Metrics: how the detector is doing, in numbers."""
 
 from collections.abc import Iterable
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
 
-from sinks.policy import Decision
+from gateway.request import REASONS
+from gateway.verdict import ACTIONS
+
+from .catalogue import Catalogue, Entry
+from .policy import Decision
+
+OUTCOMES: Final = ("counted", "repeated", "held", "blocked", "unreadable")
+SPOKEN: Final = ("enforcement", "audit", "alerts", "unreadable")
+"""The nouns of the topics that a worker speaks on."""
+
+_BATCH_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5)
+_DELAY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
+_LONG_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class Metrics:
-    """Every metric of the detector, declared once. Labels are few and bounded; none names an account.
+    """Every metric of the detector, declared once. None names an account; nothing is declared that nobody sets.
 
     The registry is passed in, so that two workers in one process, or two tests, do not share numbers.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.requests = Counter(
-            "stillwatch_requests",
-            "Requests that were read and counted.",
-            registry=registry,
+        self._catalogue = declare = Catalogue(registry)
+        ProcessCollector(registry=registry)
+
+        # What arrives
+        self.requests = declare.counter(
+            "requests",
+            "requests",
+            "Requests taken from the topic, by what became of them: counted in a profile, repeated (an id sent twice), "
+            "held (read again after a crash), blocked (by a verdict, so it is no use), unreadable.",
+            outcome=OUTCOMES,
         )
-        self.uncounted = Counter(
-            "stillwatch_uncounted_requests",
-            "Requests read and not counted: repeated (an id sent twice), held (read again), blocked (by a verdict).",
-            ["reason"],
-            registry=registry,
+        self.unreadable = declare.counter(
+            "unreadable_requests",
+            "requests",
+            "Requests set aside on the unreadable topic, by what was wrong with them.",
+            reason=REASONS,
         )
-        self.strays = Counter(
-            "stillwatch_stray_accounts",
-            "Accounts first seen on a partition where murmur2 would not put them: a producer partitions otherwise.",
-            registry=registry,
+        self.placed = declare.counter(
+            "placed_requests",
+            "requests",
+            "Requests looked at for the partition they came on, one of each micro-batch: stray where murmur2 would not "
+            "put their account. A producer then partitions otherwise, and one account counts as two.",
+            place=("right", "stray"),
         )
-        self.forgotten = Counter(
-            "stillwatch_forgotten_profiles",
+        self.strays = declare.counter(
+            "stray_accounts",
+            "accounts",
+            "Accounts first seen on a partition where murmur2 would not put them.",
+        )
+
+        # How late we are
+        self.request_delay = declare.spread(
+            "request_delay_seconds",
+            "seconds",
+            "From the time a request has on its topic to the decision about its account being on its way.",
+            _DELAY_SECONDS,
+        )
+        self.verdict_delay = declare.histogram(
+            "verdict_delay_seconds",
+            "seconds",
+            "From the time the newest request of a micro-batch has on its topic until Kafka has what was decided.",
+            _DELAY_SECONDS,
+        )
+        self.event_lag = declare.gauge(
+            "event_lag_seconds",
+            "seconds",
+            "How far the newest request, by the time its gateway received it, lies behind the clock. Rises while none "
+            "comes. 0 before the first.",
+        )
+        self.lag = declare.gauge(
+            "lag_requests",
+            "requests",
+            "Requests on this worker's partitions that it has not processed.",
+        )
+        self.lag_seconds = declare.gauge(
+            "lag_seconds",
+            "seconds",
+            "How long the oldest request not processed waits, at most, on the partition furthest behind. 0 where all "
+            "is processed.",
+        )
+        self.uncommitted = declare.gauge(
+            "uncommitted_requests",
+            "requests",
+            "Requests on this worker's partitions above the committed offset, as Kafka's own tools count lag. Between "
+            "two checkpoints this is the normal rate times their distance.",
+        )
+        self.kafka_silence = declare.gauge(
+            "kafka_silence_seconds",
+            "seconds",
+            "Time since Kafka last told where our partitions end: it is asked every few seconds.",
+        )
+
+        # Work
+        self.batch_duration = declare.histogram(
+            "batch_seconds",
+            "seconds",
+            "From a micro-batch in hand to its decisions in the outbox.",
+            _BATCH_SECONDS,
+        )
+        self.batch_size = declare.histogram(
+            "batch_requests",
+            "requests",
+            "Records in a micro-batch.",
+            (1, 10, 50, 100, 250, 500, 1_000, 2_000, 5_000),
+        )
+
+        # What is safe
+        self.checkpoint_age = declare.gauge(
+            "checkpoint_age_seconds",
+            "seconds",
+            "Age of the oldest request fetched and not committed: what a crash now would read again. 0 where there is "
+            "none.",
+        )
+        self.checkpoint_duration = declare.histogram(
+            "checkpoint_seconds",
+            "seconds",
+            "From the start of a partition's checkpoint until everything it said and stored was acknowledged by Kafka.",
+            _LONG_SECONDS,
+        )
+        self.stored = declare.counter(
+            "stored_profiles",
+            "profiles",
+            "Profiles written to the changelog by checkpoints.",
+        )
+        self.undelivered = declare.gauge(
+            "undelivered_seconds",
+            "seconds",
+            "How long a message has waited for Kafka to acknowledge it, by topic; 0 where none waits.",
+            topic=SPOKEN,
+        )
+        self.failed_deliveries = declare.counter(
+            "failed_deliveries",
+            "messages",
+            "Messages that Kafka did not take in time, by topic. Nothing is committed then, and the worker stops.",
+            topic=(*SPOKEN, "profiles"),
+        )
+
+        # Partitions
+        self.partitions = declare.gauge(
+            "partitions",
+            "partitions",
+            "Partitions of this worker: restored ones are worked on, restoring ones wait for their profiles.",
+            state=("restored", "restoring"),
+        )
+        self.rebalances = declare.counter(
+            "rebalances",
+            "rebalances",
+            "Times that partitions were given to this worker anew.",
+        )
+        self.restore_duration = declare.histogram(
+            "restore_seconds",
+            "seconds",
+            "Time to restore one partition: profiles, models, recent ids.",
+            _LONG_SECONDS,
+        )
+        self.restoring = declare.gauge(
+            "restoring_seconds",
+            "seconds",
+            "How long this worker's partitions have been waiting for their profiles; 0 when all are restored.",
+        )
+        self.restored = declare.counter(
+            "restored_profiles",
+            "profiles",
+            "Profiles read back from the changelog.",
+        )
+
+        # State
+        self.profiles = declare.gauge("profiles", "accounts", "Accounts remembered by this worker.")
+        self.forgotten = declare.counter(
+            "forgotten_profiles",
+            "accounts",
             "Accounts forgotten after five silent weeks, or because there were too many.",
-            registry=registry,
         )
-        self.unreadable = Counter(
-            "stillwatch_unreadable_requests",
-            "Requests set aside because they could not be read, by reason.",
-            ["reason"],
-            registry=registry,
+        self.memory_limit = declare.gauge(
+            "memory_limit_bytes",
+            "bytes",
+            "What this process may use: its control group's limit, or the machine's memory.",
         )
-        self.verdicts = Counter(
-            "stillwatch_verdicts",
-            "Verdicts announced, by action (allow: lifted) and mode (enforce, shadow).",
-            ["action", "mode"],
-            registry=registry,
+
+        # What was decided
+        self.scores = declare.spread(
+            "scores",
+            "probability",
+            "Scores of the accounts that a micro-batch touched, once for each micro-batch.",
+            (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 0.93, 0.97, 0.99),
         )
-        self.live_verdicts = Gauge(
-            "stillwatch_live_verdicts",
-            "Accounts that a verdict is in force for.",
-            registry=registry,
+        self.verdicts = declare.counter(
+            "verdicts",
+            "verdicts",
+            "Verdicts announced, by action (allow: lifted) and mode.",
+            action=ACTIONS,
+            mode=("enforce", "shadow"),
         )
-        self.profiles = Gauge(
-            "stillwatch_profiles",
-            "Accounts remembered by this worker.",
-            registry=registry,
-        )
-        self.event_lag = Gauge(
-            "stillwatch_event_lag_seconds",
-            "How far the newest request of the last batch lies behind the clock.",
-            registry=registry,
-        )
-        self.lag = Gauge(
-            "stillwatch_lag_requests",
-            "Requests of this worker's partitions that are not committed yet, as of the last poll.",
-            registry=registry,
-        )
-        self.batch_duration = Histogram(
-            "stillwatch_batch_seconds",
-            "From a batch in hand to its decisions in the outbox.",
-            registry=registry,
-            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
-        )
-        self.batch_size = Histogram(
-            "stillwatch_batch_requests",
-            "Records in a batch.",
-            registry=registry,
-            buckets=(1, 10, 50, 100, 250, 500, 1_000, 2_000, 5_000),
-        )
-        self.failed_deliveries = Counter(
-            "stillwatch_failed_deliveries",
-            "Messages the broker did not take. Their batch is not committed, so nothing is lost.",
-            registry=registry,
-        )
-        self.commit_age = Gauge(
-            "stillwatch_commit_age_seconds",
-            "Time since offsets were last committed.",
-            registry=registry,
-        )
+        self.live_verdicts = declare.gauge("live_verdicts", "accounts", "Accounts that a verdict is in force for.")
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that was declared, in the order of the reference page."""
+        return self._catalogue.entries
 
     def decided(self, decisions: Iterable[Decision]) -> None:
         """Count decisions as they are announced."""
         for decision in decisions:
-            self.verdicts.labels(decision.verdict.action, decision.verdict.mode).inc()
+            self.verdicts.labels(decision.verdict.effective_action, decision.verdict.mode).inc()

@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Final, cast
 
+import aiokafka
 import faust
 from aiokafka.errors import KafkaError
 from faust.types import StreamT
@@ -18,6 +20,9 @@ from sinks.policy import Policy, PolicyError
 
 from . import topics
 from .engine.changelog import Changelog
+from .engine.delivery import Delivery
+from .engine.lag import LOOK_SECONDS, Ends, RequestEnds
+from .engine.memory import limit_bytes
 from .engine.outbox import Outbox
 from .engine.recent import RecentRequests
 from .engine.transport import App, Chunk, Consumer
@@ -30,6 +35,9 @@ AGENT: Final = "watch"
 
 STUCK_SECONDS: Final = 30.0
 """Past the drain's deadline, how long Faust may take to end before the process is ended for it."""
+
+ANSWER_MS: Final = 10_000
+"""How long Kafka may take to tell where a partition ends."""
 
 log = logging.getLogger("stillwatch")
 
@@ -100,11 +108,14 @@ def worker(settings: Settings) -> int:
 async def _work(settings: Settings, policy: Policy) -> int:
     await topics.check(settings)
     metrics = Metrics(CollectorRegistry())
-    async with settings.producer() as producer:
+    metrics.memory_limit.set(limit_bytes())
+    onlooker = aiokafka.AIOKafkaConsumer(**settings.connection(), request_timeout_ms=ANSWER_MS)
+    async with settings.producer() as producer, onlooker:
+        delivery = Delivery(producer.send, settings, metrics, time.monotonic)
         watch = Watch(
             settings,
             new_pipeline=lambda: Pipeline(policy),
-            outbox=Outbox(producer.send, settings),
+            outbox=Outbox(delivery.send, settings),
             changelog=Changelog(producer, settings),
             recent=RecentRequests(settings),
             metrics=metrics,
@@ -112,17 +123,23 @@ async def _work(settings: Settings, policy: Policy) -> int:
             now=lambda: time.time_ns() // 1_000_000,
         )
         app = create_app(settings, watch)
+
+        def measure() -> None:
+            watch.measure(cast(Consumer, app.consumer).acks)
+            delivery.measure()
+
         async with vitals(
             settings.web_host,
             settings.web_port,
             registry=metrics.registry,
             ready=lambda: watch.ready and not app.rebalancing,
             alive=lambda: watch.alive and not app.crashed,
+            measure=measure,
         ):
-            return await _run(app, watch, metrics, settings)
+            return await _run(app, watch, RequestEnds(onlooker, settings), settings)
 
 
-async def _run(app: App, watch: Watch, metrics: Metrics, settings: Settings) -> int:
+async def _run(app: App, watch: Watch, ends: Ends, settings: Settings) -> int:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -130,7 +147,8 @@ async def _run(app: App, watch: Watch, metrics: Metrics, settings: Settings) -> 
     starting = asyncio.create_task(app.start())
     ended = asyncio.create_task(app.wait_until_stopped())
     asked = asyncio.create_task(told.wait())
-    ticking = asyncio.create_task(_tick(app, watch, metrics))
+    ticking = asyncio.create_task(_tick(app, watch))
+    looking = asyncio.create_task(_look(app, watch, ends))
     await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
     try:
         async with asyncio.timeout(settings.drain_seconds + STUCK_SECONDS):
@@ -139,7 +157,7 @@ async def _run(app: App, watch: Watch, metrics: Metrics, settings: Settings) -> 
         # A thread of Faust's that waits for a dead broker would keep the process for ever.
         log.critical("the worker did not end in time")
         os._exit(1)
-    for task in (starting, ended, asked, ticking):
+    for task in (starting, ended, asked, ticking, looking):
         task.cancel()
     if app.crashed:
         log.error("the worker stopped: %r", app.crash_reason)
@@ -147,15 +165,23 @@ async def _run(app: App, watch: Watch, metrics: Metrics, settings: Settings) -> 
     return 0
 
 
-async def _tick(app: App, watch: Watch, metrics: Metrics) -> None:
+async def _tick(app: App, watch: Watch) -> None:
     try:
         while not app.should_stop:
             await watch.tick()
-            metrics.lag.set(cast(Consumer, app.consumer).lag)
             await app.sleep(TICK_SECONDS)
     except Exception as fault:
         await app.crash(fault)
         raise
+
+
+async def _look(app: App, watch: Watch, ends: Ends) -> None:
+    while not app.should_stop:
+        # A silent Kafka is measured, not an error: the fetcher and the outbox decide when it is one. Without a
+        # partition of our own the first is asked for, just to hear something.
+        with suppress(KafkaError):
+            watch.heard(await ends(watch.partitions or [0]))
+        await app.sleep(LOOK_SECONDS)
 
 
 def _credentials(settings: Settings) -> faust.auth.Credentials | None:

@@ -11,6 +11,7 @@ from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import evaluate
 from .commands.ingest import ingest
+from .commands.metrics import metrics
 from .commands.policy import policy
 from .commands.replay import replay
 from .commands.schema import schema
@@ -25,6 +26,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     policy,
     replay,
     schema,
+    metrics,
     worker,
     ingest,
     simulate,

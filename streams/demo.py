@@ -324,7 +324,7 @@ async def _measure(worker: Worker, web: aiohttp.ClientSession, scene: Scene, vie
             for sample in family.samples:
                 totals[sample.name] += int(sample.value)
         now = time.monotonic() - scene.started_at
-        counted = totals["stillwatch_requests_total"] + totals["stillwatch_unreadable_requests_total"]
+        counted = totals["stillwatch_requests_total"]
         if now > scene.elapsed:
             latest = (counted - scene.counted) / (now - scene.elapsed)
             scene.rate += (latest - scene.rate) * min(1.0, now - scene.elapsed)

@@ -57,6 +57,8 @@ class Outcome:
     """The score of each account that the batch touched and that has sent enough to be judged."""
     event_at: int = 0
     """The newest `at` (ms) of the batch; 0 when nothing was readable."""
+    one_account: str = ""
+    """The account of one of its requests; empty when none was counted."""
 
 
 class Pipeline:
@@ -117,7 +119,18 @@ class Pipeline:
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
         appeared = self.profiles.appeared.copy()
-        return Outcome(len(batch), skipped, repeated, blocked, decisions, unreadable, appeared, scores, event_at)
+        return Outcome(
+            len(batch),
+            skipped,
+            repeated,
+            blocked,
+            decisions,
+            unreadable,
+            appeared,
+            scores,
+            event_at,
+            batch.accounts[-1],
+        )
 
     def _judge(self, rows: IntVector, block: Block, judged: IntVector) -> tuple[list[Decision], FloatVector]:
         """Score, decide and learn, for the profiles of a block that have enough to go on; in place."""

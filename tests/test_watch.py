@@ -110,9 +110,9 @@ async def given(watch: Watch) -> None:
     await asyncio.wait_for(released.wait(), 5)
 
 
-def chunk(acks: Acks, values: list[bytes], first: int) -> Chunk:
-    records = [Raw(value, offset=first + n) for n, value in enumerate(values)]
-    return Chunk(0, records, acks.fetched(first, first + len(values) - 1))  # type: ignore[arg-type]
+def chunk(acks: Acks, values: list[bytes], first: int, at: float = 0.0) -> Chunk:
+    records = [Raw(value, offset=first + n, timestamp=T0) for n, value in enumerate(values)]
+    return Chunk(0, records, acks.fetched(first, first + len(values) - 1, at))  # type: ignore[arg-type]
 
 
 REQUESTS = [encode(request("ada", T0 + n, id=str(n))) for n in range(100)]
@@ -247,7 +247,7 @@ async def test_after_a_crash_what_was_stored_is_not_counted_again() -> None:
     await given(after)
     # Nothing was committed, so all is read again: 60 are held already, the others count now.
     await after.take(chunk(Acks(), REQUESTS[:99], 0))
-    assert after._metrics.requests._value.get() == 39
+    assert after._metrics.registry.get_sample_value("stillwatch_requests_total", {"outcome": "counted"}) == 39
     assert wire.topics == []
     await after.take(chunk(Acks(), REQUESTS[99:], 99))
 
@@ -340,7 +340,80 @@ async def test_an_id_from_before_a_restart_is_known_and_a_stray_account_is_count
     await watch.take(chunk(Acks(), REQUESTS[:10], 0))
 
     metric = watch._metrics.registry.get_sample_value
-    assert metric("stillwatch_requests_total") == 8
-    assert metric("stillwatch_uncounted_requests_total", {"reason": "repeated"}) == 2
+    assert metric("stillwatch_requests_total", {"outcome": "counted"}) == 8
+    assert metric("stillwatch_requests_total", {"outcome": "repeated"}) == 2
     # murmur2 puts "ada" on partition 1 of 2, and here it came on partition 0.
     assert metric("stillwatch_stray_accounts_total") == 1
+
+
+async def test_gauges_say_what_is_so_when_they_are_asked() -> None:
+    """100 requests sent at T0, of which 60 are processed; half a minute later nothing is safe yet."""
+    watch, wire = new_watch(Settings())
+    acks = Acks(committed=0)
+    metric = watch._metrics.registry.get_sample_value
+
+    def stands() -> dict[str, float | None]:
+        watch.measure({ZERO: acks})
+        names = ("lag_requests", "lag_seconds", "uncommitted_requests", "checkpoint_age_seconds", "profiles",
+                 "restoring_seconds", "kafka_silence_seconds", "event_lag_seconds")  # fmt: skip
+        return {name: metric(f"stillwatch_{name}") for name in names}
+
+    watch.assigned({ZERO})
+    watch._clock.seconds = 4.0  # type: ignore[attr-defined]
+    assert stands() == dict.fromkeys(stands(), 0.0) | {"restoring_seconds": 4.0, "kafka_silence_seconds": 4.0}
+    await given(watch)
+    watch.heard({0: 100})
+    await watch.take(chunk(acks, REQUESTS[:60], 0, at=4.0))
+    watch._clock.seconds, watch._now = 34.0, lambda: T0 + 30_000  # type: ignore[attr-defined]
+    assert stands() == {
+        "lag_requests": 40,
+        "lag_seconds": 30.0,
+        "uncommitted_requests": 100,
+        "checkpoint_age_seconds": 30.0,
+        "profiles": 1,
+        "restoring_seconds": 0.0,
+        "kafka_silence_seconds": 30.0,
+        "event_lag_seconds": 30.0 - 0.059,
+    }
+    await watch.take(chunk(acks, REQUESTS[60:], 60, at=34.0))
+    draining = asyncio.create_task(watch.drain())
+    await asyncio.sleep(0)
+    assert stands()["checkpoint_age_seconds"] == 30.0  # a checkpoint under way is not yet one
+    wire.take_all()
+    await draining
+    acks.commit(acks.committable() or 0)
+    watch.heard({0: 100})
+    assert stands() | {"event_lag_seconds": 0.0} == dict.fromkeys(stands(), 0.0) | {"profiles": 1}
+    assert metric("stillwatch_checkpoint_seconds_count") == 1
+    assert metric("stillwatch_stored_profiles_total") == 1
+    assert metric("stillwatch_rebalances_total") == 2
+    assert metric("stillwatch_restore_seconds_count") == 2
+
+
+async def test_delays_run_from_the_time_on_the_topic_to_the_decision_and_to_its_delivery() -> None:
+    """A hundred requests sent at T0 are decided on two seconds later; Kafka has the one verdict after another three."""
+    watch, wire = new_watch(Settings())
+    await given(watch)
+    now = [T0 + 2_000]
+    watch._now = lambda: now[0]
+    await watch.take(chunk(Acks(), REQUESTS, 0))
+    metric = watch._metrics.registry.get_sample_value
+    assert metric("stillwatch_request_delay_seconds_sum") == 200.0
+    assert metric("stillwatch_request_delay_seconds_bucket", {"le": "1.0"}) == 0
+    assert metric("stillwatch_request_delay_seconds_bucket", {"le": "2.5"}) == 100
+    assert metric("stillwatch_verdict_delay_seconds_count") == 0
+
+    now[0] = T0 + 5_000
+    wire.take_all()
+    await asyncio.sleep(0)
+    assert (metric("stillwatch_verdict_delay_seconds_count"), metric("stillwatch_verdict_delay_seconds_sum")) == (1, 5)
+
+
+async def test_a_producer_that_partitions_otherwise_is_said_on_the_alerts_topic() -> None:
+    watch, wire = new_watch(Settings(partitions=2))  # "ada" belongs on partition 1
+    await given(watch)
+    acks = Acks()
+    for n in range(12):
+        await watch.take(chunk(acks, REQUESTS[n : n + 1], n))
+    assert wire.topics == ["stillwatch.alerts"]
+    assert watch._metrics.registry.get_sample_value("stillwatch_placed_requests_total", {"place": "stray"}) == 12

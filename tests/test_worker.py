@@ -61,7 +61,7 @@ async def test_requests_in_verdicts_out(assemble: Assemble) -> None:
     ends = {partition: offset + 1 for partition, offset in sorted(sent)}
 
     worker = fleet.start()
-    await fleet.until(lambda: worker.metric("stillwatch_requests_total") >= 49_500)
+    await fleet.until(lambda: worker.metric("stillwatch_requests_total", outcome="counted") >= 49_500)
     assert worker.status("/ready") == 200
     assert worker.status("/live") == 200
     assert [worker.status(path) for path in ("/", "/table/", "/profiles")] == [404, 404, 404]
@@ -103,7 +103,7 @@ async def test_garbage_alone_keeps_the_worker_alive_and_its_neighbours_served(as
     await fleet.produce((b"k", garbage[n % len(garbage)]) for n in range(9_000))
     await fleet.until(lambda: worker.metric("stillwatch_unreadable_requests_total") >= 9_000)
     await fleet.produce((b"ada", encode(request("ada", int(time.time() * 1000)))) for _ in range(1))
-    await fleet.until(lambda: worker.metric("stillwatch_requests_total") == 1)
+    await fleet.until(lambda: worker.metric("stillwatch_requests_total", outcome="counted") == 1)
 
     assert worker.status("/live") == 200
     assert worker.end() == 0

@@ -15,6 +15,8 @@ class Span:
     first: int
     last: int
     done: bool = False
+    fetched_at: float = 0.0
+    """On the clock of whoever fetched it."""
 
 
 @dataclass(slots=True)
@@ -26,16 +28,14 @@ class Acks:
 
     committed: int | None = None
     """The offset last committed: the first one not yet finished with. None: nothing was ever committed."""
-    end: int | None = None
-    """Where the partition ended when it was last fetched from."""
     spans: deque[Span] = field(default_factory=deque)
 
-    def fetched(self, first: int, last: int) -> Span:
+    def fetched(self, first: int, last: int, at: float = 0.0) -> Span:
         """Note a micro-batch about to be delivered. Raises ValueError unless it follows all before it."""
         after = self.spans[-1].last if self.spans else (self.committed or 0) - 1
         if not after < first <= last:
             raise ValueError(f"records {first}-{last} do not follow offset {after}")
-        span = Span(first, last)
+        span = Span(first, last, fetched_at=at)
         self.spans.append(span)
         return span
 
@@ -58,8 +58,3 @@ class Acks:
         """Start anew at a committed offset."""
         self.committed = committed
         self.spans.clear()
-
-    @property
-    def lag(self) -> int:
-        """Offsets not committed."""
-        return max(0, (self.end or 0) - (self.committed or 0))

@@ -8,7 +8,7 @@ be committed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, cast
@@ -45,6 +45,10 @@ class Batching(Protocol):
     @property
     def drain_seconds(self) -> float:
         """Time allowed to finish work in hand before partitions move or the worker ends."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Gives seconds that only rise."""
 
     def assigned(self, partitions: set[TP]) -> None:
         """Called with all batched partitions of a new assignment, none of which is fetched from until
@@ -107,8 +111,6 @@ class Consumer(stock.Consumer):
             if not self.flow_active or self.app.consumer_generation_id != generation or tp in self._withheld:
                 self._dropped = True
                 return
-            if tp in self.acks:
-                self.acks[tp].end = self.highwater(tp)
             yield tp, message
 
     async def _fetch_again(self) -> None:
@@ -139,7 +141,7 @@ class Consumer(stock.Consumer):
 
     def _to_chunk(self, tp: TP, records: list[ConsumerRecord]) -> ConsumerMessage:
         first, last = records[0], records[-1]
-        span = self.acks[tp].fetched(first.offset, last.offset)
+        span = self.acks[tp].fetched(first.offset, last.offset, self.app.batching.clock())
         message = ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -172,11 +174,6 @@ class Consumer(stock.Consumer):
         # Faust's gaps include the offset just fetched, and grow by one integer a record.
         if tp not in self.acks:
             await super()._add_gap(tp, offset_from, offset_to)
-
-    @property
-    def lag(self) -> int:
-        """Records of our batched partitions that are not committed, as of the last poll."""
-        return sum(acks.lag for acks in self.acks.values())
 
     # Committing
 

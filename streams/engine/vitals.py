@@ -16,13 +16,16 @@ async def vitals(
     registry: CollectorRegistry,
     ready: Callable[[], bool],
     alive: Callable[[], bool],
+    measure: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
     """Serve `/metrics`, `/ready` and `/live` on `host:port`; port 0 serves nothing.
 
+    `measure` is called before each scrape: a gauge says what is so now, even while the worker waits for something.
     State is never served: Faust's own web server would show its tables to anyone.
     """
 
     async def metrics(_: web.Request) -> web.Response:
+        measure()
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def readiness(_: web.Request) -> web.Response:

@@ -9,25 +9,27 @@ never stored before what it led to was said: whoever restores it needs to repeat
 import asyncio
 import logging
 from asyncio import Future
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiokafka.partitioner import murmur2
 from faust.types import TP
 
 from models.snapshot import SnapshotError
 from sinks.audit import Chain
 from sinks.metrics import Metrics
 from sinks.policy import Decision
-from streams.pipeline import Pipeline
+from streams.pipeline import Outcome, Pipeline
 from streams.settings import Settings
 from streams.topics import REQUESTS
 
-from .acks import Span
+from . import measure
+from .acks import Acks, Span
 from .changelog import Log
+from .lag import Lag
 from .outbox import DeliveryError, Outbox, delivered
 from .recent import Recent
+from .strays import Strays, stray
 from .transport import Chunk
 
 _log = logging.getLogger(__name__)
@@ -53,9 +55,14 @@ class Partition:
     """On the watch's clock."""
     models_at: float
     """When its models were last stored, on the watch's clock."""
+    lag: Lag
+    assigned_at: float
+    """When it was given to us, on the watch's clock."""
     restored: bool = False
     position: int = 0
     """The offset after the last request its pipeline has seen."""
+    newest_at: int = 0
+    """The newest `at` (ms) of its requests."""
     end: int = 0
     """The changelog's end after our last write: while it stands there, nobody else has changed the profiles."""
     spans: list[Span] = field(default_factory=list)
@@ -114,7 +121,14 @@ class Watch:
         self._clock = clock
         self._now = now
         self._run = now()
+        self._strays = Strays(REQUESTS.name(settings), settings.partitions)
         self._committed_at = clock()
+        self._heard_at = clock()
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Gives seconds that only rise."""
+        return self._clock
 
     @property
     def ready(self) -> bool:
@@ -129,19 +143,23 @@ class Watch:
 
     def assigned(self, partitions: set[TP]) -> None:
         """Take partitions on: each is released when its profiles are restored."""
+        self._metrics.rebalances.inc()
+        clock = self._clock()
         for tp in partitions:
             writer = f"{self._settings.group}/{tp.partition}/{self._run}"
-            self.partitions[tp.partition] = self._kept.get(tp.partition) or Partition(
-                tp.partition, self._new_pipeline(), Chain(writer), self._clock(), self._clock()
+            partition = self._kept.get(tp.partition) or Partition(
+                tp.partition, self._new_pipeline(), Chain(writer), clock, clock, Lag(self._now()), clock
             )
-            self.partitions[tp.partition].restored = False
+            partition.restored, partition.assigned_at = False, clock
+            self.partitions[tp.partition] = partition
         self._kept.clear()
         self._restoring = asyncio.create_task(self._restore(sorted(partitions)))
 
     async def _restore(self, partitions: list[TP]) -> None:
         try:
             for tp in partitions:
-                await self._restore_one(self.partitions[tp.partition])
+                with self._metrics.restore_duration.time():
+                    await self._restore_one(self.partitions[tp.partition])
                 self.release(tp)
         except Exception as fault:
             await self.fail(fault)
@@ -154,10 +172,12 @@ class Watch:
             for start in range(0, len(stored.rows), RESTORE_ROWS):
                 partition.pipeline.restore(stored.rows[start : start + RESTORE_ROWS], len(stored.rows))
                 await asyncio.sleep(0)  # probes and heartbeats go on
+            self._metrics.restored.inc(len(stored.rows))
             if stored.models is not None:
                 self._restore_models(partition, stored.models)
             partition.pipeline.recall(await self._recent(partition.number))
             partition.position, partition.end = stored.position, stored.end
+            partition.newest_at = partition.pipeline.event_at
             partition.under_way += await self._outbox.announce_again(partition.pipeline.live())
         partition.checkpointed_at = self._clock()
         partition.restored = True
@@ -189,21 +209,15 @@ class Watch:
         async with partition.busy:
             with self._metrics.batch_duration.time():
                 outcome = partition.pipeline.process(chunk.records)
-                await self._announce(partition, outcome.decisions)
+                announced = await self._announce(partition, outcome.decisions)
                 partition.under_way += await self._outbox.set_aside(outcome.unreadable, partition.number)
+            await self._look_for_strays(partition, outcome)
             partition.spans.append(chunk.span)
             partition.requests += outcome.requests
             partition.position = max(partition.position, chunk.span.last + 1)
-        self._metrics.batch_size.observe(len(chunk.records))
-        self._metrics.requests.inc(outcome.requests)
-        self._metrics.uncounted.labels("repeated").inc(outcome.repeated)
-        self._metrics.uncounted.labels("held").inc(outcome.skipped)
-        self._metrics.uncounted.labels("blocked").inc(outcome.blocked)
-        self._metrics.strays.inc(sum(self._strayed(account, chunk.partition) for account in outcome.appeared))
-        for aside in outcome.unreadable:
-            self._metrics.unreadable.labels(aside.reason).inc()
-        if outcome.event_at:
-            self._metrics.event_lag.set((self._now() - outcome.event_at) / 1000)
+            partition.newest_at = max(partition.newest_at, outcome.event_at)
+            partition.lag.position, partition.lag.sent_at = partition.position, chunk.records[-1].timestamp
+        measure.took(self._metrics, chunk, outcome, announced, self._now)
         if partition.requests >= self._settings.checkpoint_rows:
             # Beside the next micro-batches, not before them; but of two checkpoints the later waits for the earlier, so
             # that what is not yet safe stays bounded.
@@ -217,10 +231,14 @@ class Watch:
         except DeliveryError as fault:
             await self.fail(fault)
 
-    def _strayed(self, account: str, partition: int) -> bool:
-        # As Kafka's own partitioner does it: the hash without its sign, modulo the partitions.
-        due: int = (murmur2(account.encode()) & 0x7FFFFFFF) % self._settings.partitions
-        return due != partition
+    async def _look_for_strays(self, partition: Partition, outcome: Outcome) -> None:
+        appeared = (stray(account, partition.number, self._settings.partitions) for account in outcome.appeared)
+        self._metrics.strays.inc(sum(appeared))
+        if outcome.one_account:
+            astray, said = self._strays.look(outcome.one_account, partition.number, self._now())
+            self._metrics.placed.labels("stray" if astray else "right").inc()
+            if said:
+                partition.under_way += await self._outbox.alert([said])
 
     async def checkpoint(self, partition: Partition, *, with_models: bool = False) -> None:
         """Make what was processed so far safe, then let its offsets be committed. Raises DeliveryError."""
@@ -234,13 +252,17 @@ class Watch:
                 models = None
                 if rows and (with_models or self._clock() - partition.models_at >= MODELS_SECONDS):
                     models, partition.models_at = partition.pipeline.snapshot_models(), self._clock()
-            try:
-                await delivered(under_way)
-                if rows:
+                started = partition.checkpointed_at
+            await delivered(under_way)
+            if rows:
+                try:
                     partition.end = await self._changelog.write(partition.number, position, rows, models)
-            except DeliveryError:
-                self._metrics.failed_deliveries.inc()
-                raise
+                except DeliveryError:
+                    self._metrics.failed_deliveries.labels("profiles").inc()
+                    raise
+                self._metrics.stored.inc(len(rows))
+            if spans or rows:
+                self._metrics.checkpoint_duration.observe(self._clock() - started)
             for span in spans:
                 span.done = True
 
@@ -249,7 +271,7 @@ class Watch:
         await asyncio.gather(*(self.checkpoint(partition, with_models=True) for partition in self._restored()))
 
     async def tick(self) -> None:
-        """Do what is due: ends of verdicts, accounts to forget, checkpoints, gauges. Raises DeliveryError."""
+        """Do what is due: ends of verdicts, accounts to forget, checkpoints. Raises DeliveryError."""
         for partition in self._restored():
             async with partition.busy:
                 await self._announce(partition, partition.pipeline.expire(self._now()))
@@ -258,14 +280,26 @@ class Watch:
                 await self.checkpoint(partition)
         if not any(partition.spans for partition in self.partitions.values()):
             self.committed()
-        self._metrics.profiles.set(sum(partition.pipeline.accounts for partition in self.partitions.values()))
-        self._metrics.live_verdicts.set(sum(partition.pipeline.live_count for partition in self.partitions.values()))
-        self._metrics.commit_age.set(self._clock() - self._committed_at)
+
+    def heard(self, ends: Mapping[int, int]) -> None:
+        """Note where partitions of `requests` end, as Kafka says."""
+        self._heard_at = self._clock()
+        for number, end in ends.items():
+            if partition := self.partitions.get(number):
+                partition.lag.look(end, self._now())
+
+    def measure(self, acks: Mapping[TP, Acks]) -> None:
+        """Set the gauges to how things are now."""
+        self._metrics.kafka_silence.set(self._clock() - self._heard_at)
+        measure.stand(self._metrics, self.partitions.values(), acks, self._clock(), self._now())
 
     def _restored(self) -> list[Partition]:
         return [partition for partition in self.partitions.values() if partition.restored]
 
-    async def _announce(self, partition: Partition, decisions: list[Decision]) -> None:
-        if decisions:
-            partition.under_way += await self._outbox.announce(decisions, partition.chain)
-            self._metrics.decided(decisions)
+    async def _announce(self, partition: Partition, decisions: list[Decision]) -> list[Future[object]]:
+        if not decisions:
+            return []
+        announced = await self._outbox.announce(decisions, partition.chain)
+        partition.under_way += announced
+        self._metrics.decided(decisions)
+        return announced

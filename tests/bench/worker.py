@@ -50,7 +50,7 @@ class Worker:
         """How many requests it has processed."""
         found = 0.0
         for line in self._ask("metrics").splitlines():
-            if line.startswith("stillwatch_requests_total "):
+            if line.startswith('stillwatch_requests_total{outcome="counted"}'):
                 found = float(line.split()[1])
         return int(found)
 
