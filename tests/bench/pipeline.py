@@ -2,7 +2,7 @@
 
 import click
 
-from streams.cli import _settle
+from streams.commands.process import settle
 
 
 @click.command()
@@ -12,7 +12,7 @@ from streams.cli import _settle
 def main(records: int, accounts: int, chunk: int) -> None:
     """Print what each stage of the pipeline costs, after half of the records have warmed it up."""
     # As `stillwatch worker` does: before numpy is loaded, so imports wait until then.
-    _settle()
+    settle()
 
     from rich.console import Console
 

@@ -12,7 +12,7 @@ from models.ensemble import Ensemble
 from sinks.policy import Policy
 from streams import app
 from streams.batch import Record
-from streams.cli import _settle
+from streams.commands.process import settle
 from streams.features import DETECTOR_FEATURES
 from streams.pipeline import Outcome, Pipeline
 from streams.settings import Settings
@@ -52,7 +52,7 @@ class Counted(Pipeline):
 
 
 if __name__ == "__main__":
-    _settle()
+    settle()
     # The worker builds its pipelines itself.
     setattr(app, Pipeline.__name__, Counted)
     sys.exit(app.worker(Settings.read(os.environ)))

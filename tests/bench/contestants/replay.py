@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sinks.policy import Policy
-from streams.cli import _settle
+from streams.commands.process import settle
 from streams.pipeline import Pipeline
 from streams.replay import Recording, replay
 from streams.tally import Tally
@@ -11,7 +11,7 @@ from streams.tally import Tally
 from ..contest import Meter, task
 
 if __name__ == "__main__":
-    _settle()
+    settle()
     told = task()
     meter = Meter(told)
     tally = Tally(None)

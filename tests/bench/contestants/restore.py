@@ -5,7 +5,7 @@ import os
 import time
 
 from sinks.policy import Policy
-from streams.cli import _settle
+from streams.commands.process import settle
 from streams.engine.changelog import Changelog
 from streams.engine.watch import RESTORE_ROWS
 from streams.pipeline import Pipeline
@@ -41,6 +41,6 @@ async def restore(told: Task) -> Restore:
 
 
 if __name__ == "__main__":
-    _settle()
+    settle()
     TOLD = task()
     report(TOLD, asyncio.run(restore(TOLD)))

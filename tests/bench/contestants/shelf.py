@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from sinks.policy import Policy
-from streams.cli import _settle
+from streams.commands.process import settle
 from streams.pipeline import Pipeline
 
 from ..contest import Report, Task, peak_mb, report, task
@@ -71,6 +71,6 @@ def memory() -> float:
 
 
 if __name__ == "__main__":
-    _settle()
+    settle()
     TOLD = task()
     report(TOLD, shelf(TOLD))
