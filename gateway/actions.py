@@ -1,20 +1,15 @@
 """Actions: what a verdict means for one request."""
 
 import math
-from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
+from .buckets import MOST_BUCKETS, Buckets, Limit
 from .guard import Standing
-
-BURST_SECONDS: Final = 15.0
-"""A throttled subject may save up the requests of so many seconds: people and agents come in small bursts."""
-
-MOST_BUCKETS: Final = 100_000
-"""Throttled subjects whose rate is watched at once; beyond that, who was silent longest begins anew."""
 
 _WHO: Final = {"org": "This organisation", "key": "This API key"}
 
@@ -25,15 +20,17 @@ class Refusal(NamedTuple):
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    standing: Standing
+    """What refused."""
 
 
 class Actions:
-    """Turns what stands against a subject into what happens to a request of it.
+    """Turns all that stands against a request into what happens to it.
 
-    watch and degrade let it pass. throttle lets pass what its rate allows: one token bucket for each subject, so that
-    all accounts of a throttled campaign share one. Each of `replicas` grants its share of the rate; they do not talk to
-    each other, so where a load balancer is not even a subject may get less, never more. A throttle without a usable
-    rate is not understood and lets pass. verify and suspend refuse. `explain` tells the strongest reason.
+    watch and degrade let it pass. suspend refuses, and so does verify. throttle lets pass what its rate allows: one
+    token bucket for each subject, so that all accounts of a throttled campaign share one, and a request needs a token
+    of every bucket that concerns it. A throttle without a usable rate is not understood and lets pass. Each of
+    `replicas` grants its share of a rate, unless the buckets are shared. `explain` tells the strongest reason.
     """
 
     def __init__(
@@ -44,39 +41,40 @@ class Actions:
         explain: bool = True,
         most_buckets: int = MOST_BUCKETS,
     ) -> None:
-        self._replicas = replicas
         self._verify_url = verify_url
         self._explain = explain
-        self._buckets = _Buckets(most_buckets)
+        self._buckets = Buckets(replicas, most_buckets)
 
-    def refusal(self, standing: Standing, now: int) -> Refusal | None:
-        """The reply to a request at `now` (ms UTC); None lets it pass."""
-        match standing.action:
-            case "throttle":
-                return self._throttle(standing, now)
-            case "verify":
-                return self._verify(standing)
-            case "suspend":
-                text = f"{_who(standing)} is suspended until {_when(standing.until)}."
-                return self._refusal(403, standing, "account_suspended", text)
-            case _:
-                return None
+    def refusal(self, standings: Sequence[Standing], now: int, waits: Sequence[float] | None = None) -> Refusal | None:
+        """The reply to a request at `now` (ms UTC); None lets it pass.
+
+        `waits` are the seconds to wait for each of `limits(standings)`, as buckets kept elsewhere say; without them
+        those of this process are asked.
+        """
+        suspended = _first(standings, "suspend")
+        if suspended is not None:
+            text = f"{_who(suspended)} is suspended until {_when(suspended.until)}."
+            return self._refusal(403, suspended, "account_suspended", text)
+        verified = _first(standings, "verify")
+        if verified is not None:
+            return self._verify(verified)
+        throttles = _throttles(standings)
+        if not throttles:
+            return None
+        if waits is None:
+            waits = self._buckets.take(limits(throttles), now)
+        wait, throttle = max(zip(waits, throttles, strict=True), key=lambda each: each[0])
+        return self._throttle(throttle, wait) if wait > 0 else None
 
     def spent(self, standing: Standing) -> Refusal:
         """The reply to a request for probabilities when the subject's privacy budget is used up."""
         text = f"{_who(standing)} gets no more log-probabilities until {_when(standing.until)}; ask without them."
         return self._refusal(403, standing, "probabilities_spent", text)
 
-    def _throttle(self, standing: Standing, now: int) -> Refusal | None:
-        rpm = standing.rpm
-        if rpm is None or not 0 < rpm < math.inf:
-            return None
-        wait = self._buckets.wait(standing.subject, rpm / self._replicas, now)
-        if wait == 0:
-            return None
+    def _throttle(self, standing: Standing, wait: float) -> Refusal:
         seconds = max(1, math.ceil(wait - 1e-6))
         text = (
-            f"{_who(standing)} is limited to {rpm:g} requests a minute until {_when(standing.until)}. "
+            f"{_who(standing)} is limited to {standing.rpm:g} requests a minute until {_when(standing.until)}. "
             f"Try again in {seconds} s."
         )
         return self._refusal(
@@ -115,28 +113,23 @@ class Actions:
             error["verify_url"] = link
         body = msgspec.json.encode({"error": error})
         length = b"%d" % len(body)
-        return Refusal(status, ((b"content-type", b"application/json"), (b"content-length", length), *more), body)
+        headers = ((b"content-type", b"application/json"), (b"content-length", length), *more)
+        return Refusal(status, headers, body, standing)
 
 
-class _Buckets:
-    """Token buckets that fill with time. A full one is as good as none, so forgetting old ones is mostly harmless."""
+def limits(standings: Sequence[Standing]) -> list[Limit]:
+    """The rates that a request must keep to; none where it is refused anyway."""
+    if _first(standings, "suspend") or _first(standings, "verify"):
+        return []
+    return [Limit(each.subject, each.rpm or 0) for each in _throttles(standings)]
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._buckets: OrderedDict[str, tuple[float, int]] = OrderedDict()  # tokens left, as of an instant
 
-    def wait(self, subject: str, rpm: float, now: int) -> float:
-        """Take a token: 0 when there was one, else the seconds until there will be."""
-        most = max(1.0, rpm * BURST_SECONDS / 60)
-        tokens, at = self._buckets.get(subject, (most, now))
-        # A clock that was set back takes nothing away.
-        tokens = min(most, tokens + max(now - at, 0) * rpm / 60_000)
-        granted = tokens >= 1
-        self._buckets[subject] = (tokens - 1 if granted else tokens, now)
-        self._buckets.move_to_end(subject)
-        if len(self._buckets) > self._most:
-            self._buckets.popitem(last=False)
-        return 0.0 if granted else (1 - tokens) * 60 / rpm
+def _first(standings: Sequence[Standing], action: str) -> Standing | None:
+    return next((each for each in standings if each.action == action), None)
+
+
+def _throttles(standings: Sequence[Standing]) -> list[Standing]:
+    return [each for each in standings if each.action == "throttle" and each.rpm and 0 < each.rpm < math.inf]
 
 
 def _who(standing: Standing) -> str:

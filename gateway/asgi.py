@@ -64,7 +64,7 @@ class Middleware:
         try:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             client = scope.get("client")
-            passage = self.gate.enter(headers, client[0] if client else None)
+            passage = await self.gate.admit(headers, client[0] if client else None)
             visit = _Visit(self.gate, passage, operation, receive, send)
             scope = _announced(scope, passage)
         except Exception:

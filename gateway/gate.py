@@ -4,18 +4,21 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .actions import Actions, Refusal
+from .actions import Actions, Refusal, limits
 from .countermeasures import Countermeasures
 from .emitter import Drafted, Emitter
 from .exchange import Identity
 from .guard import Guard, Standing
 from .identify import Identify, by_headers
 from .pepper import Pepper
-from .settings import Settings
+from .settings import Settings, SettingsError
 from .subscriber import Subscriber
+
+if TYPE_CHECKING:
+    from .shared import SharedBuckets
 
 logger: Final = logging.getLogger("stillwatch_gateway")
 
@@ -31,7 +34,18 @@ class Passage(NamedTuple):
     """When it came, in ms UTC."""
     who: Identity | None
     standing: Standing | None
+    """What refused it, else the harshest of what stands against it."""
     refusal: Refusal | None
+
+
+class _Arrival(NamedTuple):
+    """A request before anything was decided of it."""
+
+    id: str
+    at: int
+    who: Identity | None
+    standings: tuple[Standing, ...]
+    """All that stands against it, the harshest first."""
 
 
 def wall() -> int:
@@ -85,27 +99,49 @@ class Gate:
             when_spent=settings.when_spent,
             replicas=settings.replicas,
         )
+        self._shared = _shared(settings)
         self._counts = dict.fromkeys(("requests", "unknown", "throttled", "refused", "degraded", "faults"), 0)
 
     def enter(self, headers: Mapping[str, str], peer: str | None) -> Passage:
         """Decide on a request; headers by lower-case name, `peer` is the address it came from."""
+        arrival = self._arrival(headers, peer)
+        return self._passage(arrival, None)
+
+    async def admit(self, headers: Mapping[str, str], peer: str | None) -> Passage:
+        """The same, where replicas share the rates of throttles: then a throttled request waits for Redis."""
+        arrival = self._arrival(headers, peer)
+        if self._shared is None or not (asked := limits(arrival.standings)):
+            return self._passage(arrival, None)
+        return self._passage(arrival, await self._shared.take(asked))
+
+    def _arrival(self, headers: Mapping[str, str], peer: str | None) -> "_Arrival":
         at, name = self.clock(), self._ids()
         self._counts["requests"] += 1
         who = self._identify(headers, peer)
         if who is None:
             self._counts["unknown"] += 1
-            return Passage(name, at, None, None, None)
+            return _Arrival(name, at, None, ())
         if not self._enforce:
+            return _Arrival(name, at, who, ())
+        worst = self.guard.find(at, who.account, who.org, who.keys)
+        if worst is None:
+            return _Arrival(name, at, who, ())
+        if worst.action == "watch":
+            return _Arrival(name, at, who, (worst,))
+        others = self.guard.all(at, who.account, who.org, who.keys)
+        return _Arrival(name, at, who, (worst, *(each for each in others if each is not worst)))
+
+    def _passage(self, arrival: "_Arrival", waits: Sequence[float] | None) -> Passage:
+        name, at, who, standings = arrival
+        if not standings:
             return Passage(name, at, who, None, None)
-        standing = self.guard.find(at, who.account, who.org, who.keys)
-        if standing is None:
-            return Passage(name, at, who, None, None)
-        refusal = self._actions.refusal(standing, at)
+        refusal = self._actions.refusal(standings, at, waits)
         if refusal is not None:
             self._counts["throttled" if refusal.status == 429 else "refused"] += 1
-        elif standing.action == "degrade":
+            return Passage(name, at, who, refusal.standing, refusal)
+        if standings[0].action == "degrade":
             self._counts["degraded"] += 1
-        return Passage(name, at, who, standing, refusal)
+        return Passage(name, at, who, standings[0], None)
 
     def spent(self, standing: Standing) -> Refusal:
         """Refuse a request that asks for probabilities and has no privacy budget left."""
@@ -132,6 +168,8 @@ class Gate:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._shared is not None:
+                await self._shared.close()
 
     def counts(self) -> dict[str, int]:
         """Everything counted so far, and how things stand, for whatever metrics the server has."""
@@ -147,8 +185,19 @@ class Gate:
             "verdicts_late": guard.late,
             "verdicts_dropped": guard.dropped,
             "broker_failures": subscriber.failures,
+            "redis_failures": 0 if self._shared is None else self._shared.failures,
             "stale": int(guard.stale(self.clock())),
         }
+
+
+def _shared(settings: Settings) -> "SharedBuckets | None":
+    if settings.redis_url is None:
+        return None
+    try:
+        from .shared import SharedBuckets  # The client of Redis is an extra.
+    except ModuleNotFoundError:
+        raise SettingsError("STILLWATCH_REDIS_URL needs redis: install stillwatch-gateway[redis]") from None
+    return SharedBuckets(settings.redis_url, settings.topic_prefix, settings.redis_seconds, time.monotonic)
 
 
 async def _kept_alive(run: Callable[[], Awaitable[None]]) -> None:

@@ -94,7 +94,7 @@ class Guard:
             yield from table.values()
 
     def find(self, now: int, account: str, org: str | None = None, keys: tuple[str, ...] = ()) -> Standing | None:
-        """The harshest live verdict that concerns a request; None means allow.
+        """The harshest live verdict that concerns a request; None means allow. `all` tells the others.
 
         It may speak of the account, its organisation, its API key (several hashes where the secret was rotated), or
         the campaign that a live verdict counts one of them to.
@@ -119,6 +119,16 @@ class Guard:
         if other.campaign is not None and (campaign := self._campaigns.get(other.campaign)) is not None:
             return self._worse(worst, campaign, now)  # A campaign belongs to none itself: this goes one step deep.
         return worst
+
+    def all(self, now: int, account: str, org: str | None = None, keys: tuple[str, ...] = ()) -> list[Standing]:
+        """Every live verdict that concerns a request, each subject once: a request must get past all of them."""
+        if self.stale(now) and self._when_stale == "allow":
+            return []
+        own = [self._accounts.get(account), self._orgs.get(org) if org is not None else None]
+        own += [self._keys.get(key) for key in keys]
+        live = [held for held in own if held is not None and held.enforced and held.until > now]
+        campaigns = [self._campaigns.get(name) for name in dict.fromkeys(held.campaign for held in live) if name]
+        return live + [held for held in campaigns if held is not None and held.enforced and held.until > now]
 
     def stale(self, now: int) -> bool:
         """Whether nobody has confirmed for `stale_seconds` that the table is up to date."""

@@ -14,7 +14,7 @@ from .privacy import EPSILON
 
 PREFIX: Final = "STILLWATCH_"
 
-_FILES: Final = ("sasl_password", "secret", "previous_secret")
+_FILES: Final = ("sasl_password", "secret", "previous_secret", "redis_url")
 """Settings that may stand in a file, which the same variable with `_FILE` at its end names."""
 
 Header = Annotated[str, Meta(pattern="^[A-Za-z0-9-]+$")]
@@ -41,7 +41,7 @@ class Connection(TypedDict, total=False):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Each field is the variable `STILLWATCH_<FIELD>`; an empty one counts as absent. The README explains them all.
 
-    `secret`, `previous_secret` and `sasl_password` may stand in files: `STILLWATCH_SECRET_FILE` and so on.
+    `secret`, `previous_secret`, `sasl_password` and `redis_url` may stand in files: `STILLWATCH_SECRET_FILE` and so on.
     """
 
     brokers: str = "localhost:9092"
@@ -76,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     when_stale: Literal["allow", "keep"] = "allow"
     most_verdicts: Positive = 1_000_000
     replicas: Positive = 1
+    redis_url: Annotated[str, Meta(pattern="^(rediss?|unix)://")] | None = None
+    redis_seconds: Annotated[float, Meta(gt=0)] = 0.02
     verify_url: str | None = None
     explain: bool = True
 

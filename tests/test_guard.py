@@ -99,6 +99,33 @@ def test_a_campaign_reaches_the_accounts_that_a_live_verdict_counts_to_it() -> N
     assert action(guard.find(T0, "eve")) == "allow"
 
 
+def test_all_that_concerns_a_request_is_told_and_each_subject_once() -> None:
+    guard = guard_with(
+        verdict("ada", "throttle", campaign="c-1"),
+        verdict("acme", "watch", scope="org", campaign="c-1"),
+        verdict("k1", "throttle", scope="key", campaign="c-2"),
+        verdict("k2", "suspend", scope="key", mode="shadow", campaign="c-3"),
+        verdict("c-1", "throttle", scope="campaign"),
+        verdict("c-2", "throttle", scope="campaign", expires_at=T0 + 1),
+        verdict("c-3", "suspend", scope="campaign"),
+    )
+    found = guard.all(T0 + 1, "ada", "acme", ("k0", "k1", "k2"))
+    assert [held.subject for held in found] == ["account:ada", "org:acme", "key:k1", "campaign:c-1"]
+    assert guard.all(T0, "eve") == []
+    guard.clear()
+    assert guard.all(T0, "ada") == [], "a table that nobody confirms is not trusted"
+
+
+def test_an_appeal_takes_an_account_out_of_its_campaign() -> None:
+    guard = guard_with(
+        verdict("ada", "throttle", campaign="c-1"),
+        verdict("ada", "allow", seq=2, campaign="c-1"),
+        verdict("c-1", "suspend", scope="campaign"),
+    )
+    assert guard.find(T0, "ada") is None
+    assert guard.all(T0, "ada") == []
+
+
 @pytest.mark.parametrize("mode", ["account", "campaign"])
 def test_what_is_in_shadow_is_never_enforced_nor_does_it_make_a_member(mode: str) -> None:
     shadow = {mode: "shadow"}

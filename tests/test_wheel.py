@@ -31,13 +31,14 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     assert wheel.name.startswith("stillwatch_gateway-")
 
 
-def test_the_wheel_needs_msgspec_and_numpy_only_and_aiokafka_where_it_is_asked_for(wheel: Path) -> None:
+def test_the_wheel_needs_msgspec_and_numpy_only_and_more_where_it_is_asked_for(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (path,) = (name for name in archive.namelist() if name.endswith("METADATA"))
         lines = archive.read(path).decode().splitlines()
     needed = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist")]
     assert [need.split(">")[0] for need in needed if "extra" not in need] == ["msgspec", "numpy"]
-    assert [need.split(">")[0] for need in needed if need.endswith("extra == 'kafka'")] == ["aiokafka"]
+    for extra, name in (("kafka", "aiokafka"), ("redis", "redis")):
+        assert [need.split(">")[0] for need in needed if need.endswith(f"extra == '{extra}'")] == [name]
 
 
 def test_it_works_beside_a_strangers_modules_of_our_names(wheel: Path, tmp_path: Path) -> None:
