@@ -27,6 +27,7 @@ def standing(action: str = "throttle", **fields: object) -> Standing:
         "reason": "sends 900 requests an hour; 12 is typical",
         "rpm": 20.0,
         "link": None,
+        "strength": 0.0,
         **fields,
     }
     return msgspec.convert(given, Standing)
