@@ -2,7 +2,7 @@
 
 Always: one choice, no raw reasoning, no `logit_bias` (with it the true numbers can be measured by search, whatever is
 told: Carlini et al., Stealing Part of a Production Language Model, ICML 2024, arXiv:2403.06634). As the settings say:
-probabilities withheld, perturbed or private. How hard grows with the standing's strength.
+probabilities withheld, perturbed or private, and a watermark in the text. How hard grows with the standing's strength.
 """
 
 from hashlib import blake2b
@@ -13,12 +13,14 @@ import numpy as np
 from . import degrade
 from .dice import derived
 from .guard import Standing
+from .marking import spelled
 from .perturb import Vector, bounded_random, content_of
 from .privacy import Ledger, private
 from .probabilities import Retell
 
 Probabilities = Literal["withhold", "perturb", "private"]
 WhenSpent = Literal["withhold", "refuse"]
+Watermark = Literal["none", "green", "tournament"]
 
 
 class Countermeasures:
@@ -34,12 +36,14 @@ class Countermeasures:
         budget: float,
         when_spent: WhenSpent,
         replicas: int,
+        watermark: Watermark,
     ) -> None:
         self._secret = secret
         self._probabilities = probabilities
         self._bound = bound
         self._epsilon = epsilon
         self._when_spent = when_spent
+        self._watermark = watermark
         self.ledger = Ledger(budget / replicas)
 
     def against(self, standing: Standing) -> "Measures":
@@ -60,6 +64,12 @@ class Countermeasures:
         epsilon = self.epsilon(standing)
         key = derived(self._secret, b"private", subject, f"{standing.strength:g}")
         return _private(self.ledger, subject, epsilon, key, asked)
+
+    def mark(self, standing: Standing) -> str | None:
+        """The watermark of an answer to a subject, spelled for its request; None for none."""
+        if self._watermark == "none" or self._secret is None or standing.strength <= 0:
+            return None
+        return spelled(self._watermark, mark_key(self._secret, subject_of(standing)), standing.strength)
 
     def epsilon(self, standing: Standing) -> float:
         """Epsilon of one position: the setting at full strength, more where the strength is less."""
@@ -89,7 +99,8 @@ class Measures:
         """The request as the model should see it."""
         self.spent = self._countermeasures.spent(self._standing, body)
         self._retell = self._countermeasures.retell(self._standing, body)
-        return degrade.request(body, probabilities=self._retell is not None)
+        mark = self._countermeasures.mark(self._standing)
+        return degrade.request(body, probabilities=self._retell is not None, mark=mark)
 
     def answer(self, body: bytes) -> bytes:
         """The answer as the client should see it."""
@@ -98,6 +109,11 @@ class Measures:
     def stream(self) -> degrade.Stream:
         """The same for an answer that comes as server-sent events."""
         return degrade.Stream(self._retell)
+
+
+def mark_key(secret: str, subject: str) -> bytes:
+    """The key of a subject's watermark (`campaign:NAME`, `account:NAME`, ...): detection needs it again."""
+    return derived(secret, b"watermark", subject)
 
 
 def subject_of(standing: Standing) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from .exchange import parsed
+from .marking import FIELD
 from .probabilities import Retell, retold
 
 _NOT_ASKED: Final = (
@@ -49,8 +50,8 @@ def asks_probabilities(body: bytes) -> bool:
     return not named.isdisjoint(_PROBABILITIES) or any(asked.get(name) not in (None, False) for name in _PROBABILITIES)
 
 
-def request(body: bytes, *, probabilities: bool = False) -> bytes:
-    """A request that asks for one plain answer, with `probabilities` or without.
+def request(body: bytes, *, probabilities: bool = False, mark: str | None = None) -> bytes:
+    """A request that asks for one plain answer, with `probabilities` or without, marked where a `mark` is given.
 
     What is no JSON object stays as it is.
     """
@@ -62,6 +63,9 @@ def request(body: bytes, *, probabilities: bool = False) -> bytes:
     include = changed.get("include")
     if isinstance(include, list):
         changed["include"] = [each for each in include if each not in _NOT_INCLUDED and each not in never]
+    if mark is not None:
+        more = changed.get("vllm_xargs")
+        changed["vllm_xargs"] = (more if isinstance(more, dict) else {}) | {FIELD: mark}
     return body if changed == asked else _encoded(changed)
 
 

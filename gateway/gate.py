@@ -98,6 +98,7 @@ class Gate:
             budget=settings.epsilon_budget,
             when_spent=settings.when_spent,
             replicas=settings.replicas,
+            watermark=settings.watermark,
         )
         self._shared = _shared(settings)
         self._counts = dict.fromkeys(("requests", "unknown", "throttled", "refused", "degraded", "faults"), 0)

@@ -86,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     epsilon: Above0 = EPSILON
     epsilon_budget: Above0 = 1_000.0
     when_spent: Literal["withhold", "refuse"] = "withhold"
+    watermark: Literal["none", "green", "tournament"] = "none"
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -121,8 +122,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for field in ("previous_secret", "payment_header", "hash_addresses"):
             if getattr(self, field) and self.secret is None:
                 raise SettingsError(f"{_variable(field)} needs {_variable('secret')}")
-        if self.probabilities != "withhold" and self.secret is None:
-            raise SettingsError(f"{_variable('probabilities')}={self.probabilities} needs {_variable('secret')}")
+        for field, without in (("probabilities", "withhold"), ("watermark", "none")):
+            if (value := getattr(self, field)) != without and self.secret is None:
+                raise SettingsError(f"{_variable(field)}={value} needs {_variable('secret')}")
         if self.security.startswith("SASL") and not (self.sasl_user and self.sasl_password):
             needed = f"{_variable('sasl_user')} and {_variable('sasl_password')}"
             raise SettingsError(f"{_variable('security')}={self.security} needs {needed}")

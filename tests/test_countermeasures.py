@@ -16,6 +16,7 @@ from test_asgi import CHAT, Told, asking
 from test_guard import verdict
 
 from gateway.asgi import Middleware
+from gateway.countermeasures import mark_key
 from gateway.gate import Gate
 from gateway.settings import Settings, SettingsError
 from gateway.verdict import Exposure
@@ -184,6 +185,21 @@ async def test_a_strength_of_none_withholds() -> None:
     assert await told(model, gate, **ALL) == []
 
 
-def test_keyed_measures_need_a_secret() -> None:
-    with pytest.raises(SettingsError, match="STILLWATCH_PROBABILITIES=perturb needs STILLWATCH_SECRET"):
-        Settings.read({"STILLWATCH_ACCOUNT_HEADER": "x-account", "STILLWATCH_PROBABILITIES": "perturb"})
+async def test_the_mark_of_the_campaign_travels_to_the_model_and_for_nobody_else() -> None:
+    model, gate = Model(), Told(STILLWATCH_WATERMARK="green")
+    gate.guard.take(verdict("ada", "degrade", campaign="c-1", parameters={"strength": 0.5}), T0)
+    transport = httpx.ASGITransport(Middleware(model.app, gate))
+    async with httpx.AsyncClient(transport=transport, base_url="http://model") as http:
+        for account in ("ada", "bob"):
+            asked = asking(vllm_xargs={"other": 1, "stillwatch_mark": "mine"})
+            await http.post(CHAT, json=asked, headers={"x-account": account})
+    degraded, free = (asked["vllm_xargs"] for asked in model.asked)
+    key = mark_key("sixteen letters!", "campaign:c-1")
+    assert degraded == {"other": 1, "stillwatch_mark": f"green:{key.hex()}:1"}
+    assert free == {"other": 1, "stillwatch_mark": "mine"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("PROBABILITIES", "perturb"), ("WATERMARK", "green")])
+def test_keyed_measures_need_a_secret(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"STILLWATCH_{name}={value} needs STILLWATCH_SECRET"):
+        Settings.read({"STILLWATCH_ACCOUNT_HEADER": "x-account", f"STILLWATCH_{name}": value})
