@@ -206,6 +206,15 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
             result[earned] = index
         return result
 
+    def rung_of(self, action: str) -> int:
+        """The rung with an action; the highest milder one where the ladder has none, at least the first."""
+        milder = [
+            index
+            for index, rung in enumerate(self.rungs, 1)
+            if action in _LADDER and _LADDER.index(rung.action) <= _LADDER.index(action)
+        ]
+        return max(milder, default=1)
+
     def exempts(self, scope: str, value: str, at: int) -> bool:
         """Whether a subject is exempt at an instant (ms UTC)."""
         return any(at < until for until in self._exempt.get((scope, value), ()))

@@ -89,9 +89,13 @@ class Batch:
     blocked: BoolVector
     """What our own verdicts kept from being served."""
     address: Hashes
+    block: Hashes
+    """The address block: the first 24 bits of an IPv4 address, 48 of an IPv6 one; any other text whole."""
     network: Hashes
     client: Hashes
     settings: Hashes
+    org: Hashes
+    payment: Hashes
     system: Hashes
     prefix: Hashes
     band: Hashes
@@ -203,9 +207,12 @@ def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Recor
         finish_refusal=finish == _FINISH["refusal"],
         blocked=finish == _FINISH[BLOCKED],
         address=_hashed(column["ip"]),
+        block=_mixed(np.fromiter(map(_block_sum, column["ip"]), dtype=np.uint64, count=len(requests))),
         network=_hashed_few(column["asn"]),
         client=_hashed_few(column["client"]),
         settings=_hashed_rows(np.stack((max_tokens, numbers("temperature"), numbers("top_p"), choices))),
+        org=_hashed_few(column["org"]),
+        payment=_hashed_few(column["payment"]),
         system=of_sketches(_hashed_hex(told["system"])),
         prefix=of_sketches(_hashed_hex(told["prefix"])),
         # Two prompts share the first LSH band when most of their word shingles agree; 0 is a prompt without words.
@@ -261,6 +268,15 @@ def _hashed(column: Sequence[str | None]) -> Hashes:
 @lru_cache(maxsize=65_536)
 def _sum(value: str | int | None) -> int:
     return 0 if value is None else crc32(str(value).encode()) + 1
+
+
+@lru_cache(maxsize=65_536)
+def _block_sum(address: str | None) -> int:
+    if address is None:
+        return 0
+    head, dot, last = address.rpartition(".")
+    block = head if dot and last.isdigit() else ":".join(address.split(":", 3)[:3])
+    return crc32(block.encode()) + 1
 
 
 def _hashed_few(column: Sequence[str | int | None]) -> Hashes:

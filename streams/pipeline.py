@@ -19,8 +19,11 @@ from sinks.policy import Decision, Policy
 
 from .batch import Batch, Record, SetAside, read
 from .features import DETECTOR_FEATURES, Features, features, matrix
+from .links import Linker
 from .profiles import TOTALS, Block, Profiles, observe
 from .repeats import Repeats
+from .standing import Standing, Standings, UnreadableStandingError
+from .standing import decode as decode_standing
 from .typical import Typical
 from .windows import Groups
 
@@ -53,6 +56,8 @@ class Outcome:
     unreadable: list[SetAside] = field(default_factory=list)
     appeared: list[str] = field(default_factory=list)
     """Accounts that had no profile before."""
+    sightings: bytes | None = None
+    """What its accounts have in common with others, for the campaign agent."""
     scores: FloatVector = field(default_factory=lambda: np.zeros(0))
     """The score of each account that the batch touched and that has sent enough to be judged."""
     event_at: int = 0
@@ -75,6 +80,8 @@ class Pipeline:
         self.event_at = 0
         self._detector = detector if detector is not None else Ensemble(DETECTOR_FEATURES, size=16_384)
         self._repeats = Repeats()
+        self._linker = Linker()
+        self._standings = Standings()
         # (until, row) of every rung, soonest first; stale entries are dropped when they come up.
         self._ends: list[tuple[int, int]] = []
 
@@ -109,16 +116,20 @@ class Pipeline:
             return Outcome(0, skipped, repeated, blocked, unreadable=unreadable, appeared=self.profiles.appeared.copy())
         groups = Groups.by(rows)
         block = self.profiles.table[groups.rows]
+        fresh = block["at"] == 0
         observe(block, batch, self._cost(batch), groups)
         event_at = int(block["at"].max())
         # The median, so that a few wrong clocks do not end everybody's verdicts.
         self.event_at = max(self.event_at, int(np.median(batch.at)))
-        judged = np.flatnonzero(block["totals"][:, 0] >= JUDGED_FROM)
+        self._standings.meet(self.profiles.appeared, self.profiles)
+        kin = self._standings.among(groups.rows)
+        judged = np.flatnonzero((block["totals"][:, 0] >= JUDGED_FROM) | kin)
         decisions, scores = self._judge(groups.rows, block, judged) if len(judged) else ([], np.zeros(0))
         self.profiles.put(groups.rows, block)
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
         appeared = self.profiles.appeared.copy()
+        sightings = self._linker.look(batch, groups, block, fresh, kin, self.profiles.name)
         return Outcome(
             len(batch),
             skipped,
@@ -127,6 +138,7 @@ class Pipeline:
             decisions,
             unreadable,
             appeared,
+            sightings,
             scores,
             event_at,
             batch.accounts[-1],
@@ -157,9 +169,37 @@ class Pipeline:
             self.profiles.put(np.array([row]), block)
         return lifted
 
+    def stand(self, standings: Iterable[tuple[str, bytes | None]]) -> list[Decision]:
+        """Hear from the campaign agent which accounts belong to a campaign, and decide on them at once.
+
+        An account that is let go keeps no more than it earned by itself. What cannot be read is skipped: the newest
+        message of an account comes again with every renewal.
+        """
+        changed: dict[int, bool] = {}
+        for account, raw in standings:
+            try:
+                standing = None if raw is None else decode_standing(raw)
+            except UnreadableStandingError:
+                continue
+            row = self._standings.hear(account, standing, self.profiles)
+            if row is not None:
+                changed[row] = standing is None
+        if not changed:
+            return []
+        rows = np.array(sorted(changed), dtype=np.int64)
+        block = self.profiles.table[rows]
+        freed = np.array([changed[row] for row in rows.tolist()])
+        block["until"][freed] = np.minimum(block["until"][freed], block["at"][freed])
+        decisions, _ = self._judge(rows, block, np.flatnonzero(block["at"] > 0))
+        self.profiles.put(rows, block)
+        return decisions
+
     def sweep(self) -> int:
         """Forget some of the accounts silent for too long (see Profiles); how many went."""
-        return self.profiles.sweep(self.event_at)
+        gone = self.profiles.sweep(self.event_at)
+        if gone:
+            self._standings.forget(self.profiles)
+        return gone
 
     def snapshot_dirty(self) -> list[tuple[str, bytes | None]]:
         """Profiles changed since the last call, for the changelog; None for one that was forgotten."""
@@ -200,7 +240,8 @@ class Pipeline:
             one["seq"] -= 1
             rung = int(one["rung"][0])
             at = int(one["until"][0]) - self.policy.rulings[rung].seconds * 1000
-            decisions.append(self._decision(row, one, rung, at, _of(found, position), largest[position]))
+            standing = self._standings.of(row, at)
+            decisions.append(self._decision(row, one, rung, at, _of(found, position), largest[position], standing))
         return decisions
 
     def _live_rows(self) -> IntVector:
@@ -241,13 +282,20 @@ class Pipeline:
             self._detector.learn_many(view[due], rows[due])
 
     def _decide(self, rows: IntVector, block: Block, found: Features, largest: TermIndices) -> list[Decision]:
-        policy, at, was = self.policy, block["at"], block["rung"]
+        policy, at, was = self.policy, block["at"].copy(), block["rung"]
+        kin = self._kin(rows, block, at)
         totals = dict(zip(TOTALS, block["totals"].T, strict=True))
         share = policy.share_of_budget(totals["requests"], totals["output_tokens"], totals["reasoning_tokens"])
+        exempt = self._exempt(rows, block)
         earned = policy.rungs_for(
-            block["score"].astype(np.float64), totals["requests"], scoring.kinds(block["evidence"]), share, was,
-            self._exempt(rows, block),
-        )  # fmt: skip
+            block["score"].astype(np.float64), totals["requests"], scoring.kinds(block["evidence"]), share, was, exempt
+        )
+        for position, standing in kin.items():
+            # What a campaign has earned holds for its members, whatever each of them sent.
+            theirs = policy.rung_of(standing.action)
+            if exempt is not None and exempt[position]:
+                theirs = min(theirs, 1)
+            earned[position] = max(earned[position], theirs)
         over = block["until"] <= at
         # A rung holds for its time: it is left early only upwards, so an account that slows down is not let off at
         # once.
@@ -261,14 +309,32 @@ class Pipeline:
             one = block[position : position + 1]
             row = int(rows[position])
             ruling = policy.rulings[int(rung[position])]
-            one["until"] = one["at"] + ruling.seconds * 1000 if rung[position] else 0
+            one["until"] = at[position] + ruling.seconds * 1000 if rung[position] else 0
             if rung[position]:
                 heapq.heappush(self._ends, (int(one["until"][0]), row))
             values = _of(found, position)
             decisions.append(
-                self._decision(row, one, int(rung[position]), int(at[position]), values, largest[position])
+                self._decision(
+                    row, one, int(rung[position]), int(at[position]), values, largest[position], kin.get(position)
+                )
             )
         return decisions
+
+    def _kin(self, rows: IntVector, block: Block, at: IntVector) -> dict[int, Standing]:
+        """The standings of a block's accounts by position; their scores and instants (`at`) take them in.
+
+        An account is an attacker's if it shows so itself or if its campaign is one: the chance that neither holds is
+        the product.
+        """
+        found = {}
+        for position in np.flatnonzero(self._standings.among(rows)).tolist():
+            standing = self._standings.of(int(rows[position]), int(at[position]))
+            if standing is not None:
+                found[position] = standing
+                at[position] = max(at[position], standing.at)
+                own = float(block["score"][position])
+                block["score"][position] = 1.0 - (1.0 - own) * (1.0 - standing.score)
+        return found
 
     def _exempt(self, rows: IntVector, block: Block) -> BoolVector | None:
         if not self.policy.exempt:
@@ -281,7 +347,7 @@ class Pipeline:
 
     def _decision(
         self, row: int, one: Block, rung: int, at: int, values: dict[str, float],
-        largest: TermIndices | None,
+        largest: TermIndices | None, standing: Standing | None = None,
     ) -> Decision:  # fmt: skip
         """Write the verdict of one account; `one` is its profile (a block of 1), its `seq` goes up."""
         one["seq"] += 1
@@ -289,6 +355,10 @@ class Pipeline:
         ruling = self.policy.rulings[rung]
         name, seq = self.profiles.name(row), int(profile["seq"])
         reasons = () if largest is None else tuple(self._reasons(profile["evidence"], values, largest))
+        own = scoring.scenario({_WORDS[i] for i in largest if i >= 0}) if rung and largest is not None else None
+        if standing is not None and rung:
+            reasons = (*standing.reasons, *reasons)[:REASONS_SHOWN]
+            own = standing.scenario or own
         requests, _, output_tokens, reasoning_tokens, cost = profile["totals"].tolist()
         share = self.policy.share_of_budget(*(np.array([n]) for n in (requests, output_tokens, reasoning_tokens)))
         verdict = Verdict(
@@ -299,8 +369,9 @@ class Pipeline:
             value=name,
             action=ruling.action,
             score=round(float(profile["score"]), 6),
-            scenario=scoring.scenario({_WORDS[i] for i in largest if i >= 0}) if rung and largest is not None else None,
+            scenario=own,
             reasons=reasons,
+            campaign=standing.campaign if standing is not None and rung else None,
             exposure=Exposure(
                 requests=requests,
                 output_tokens=output_tokens,

@@ -203,6 +203,25 @@ def _add_distinct(
             np.maximum.at(flat, index, rank)
 
 
+def packed(block: Block) -> bytes:
+    """Profiles as they are stored: for each a layout number, then the row."""
+    stored = np.empty(len(block), dtype=STORED)
+    stored["layout"] = LAYOUT
+    stored["profile"] = block
+    return stored.tobytes()
+
+
+def unpacked(raw: bytes) -> Block:
+    """Profiles that `packed` gave. Raises ValueError when they are of another layout."""
+    if len(raw) % STORED.itemsize:
+        raise ValueError(f"{len(raw)} bytes are no profiles of {STORED.itemsize}")
+    stored = np.frombuffer(raw, dtype=STORED)
+    for layout in np.unique(stored["layout"][stored["layout"] != LAYOUT]).tolist():
+        raise ValueError(f"a profile of layout {layout}, where this release reads layout {LAYOUT}")
+    profiles: Block = stored["profile"]
+    return profiles
+
+
 class Profiles:
     """The profiles of one partition: a table with one row an account, and where each account's row is.
 
@@ -292,14 +311,11 @@ class Profiles:
         """
         rows = np.flatnonzero(self._dirty)
         self._dirty[rows] = False
-        stored = np.empty(len(rows), dtype=STORED)
-        stored["layout"] = LAYOUT
-        stored["profile"] = self.table[rows]
-        size, packed = STORED.itemsize, stored.tobytes()
+        size, stored = STORED.itemsize, packed(self.table[rows])
         forgotten = [(account, None) for account in sorted(self._dropped) if account not in self._row]
         self._dropped.clear()
         return forgotten + [
-            (self._names[row], packed[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
+            (self._names[row], stored[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
         ]
 
     def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> IntVector:

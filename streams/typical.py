@@ -73,7 +73,7 @@ class Typical:
         return Reason(
             signal=signal,
             weight=round(weight, 3),
-            text=words.format(observed=_Amount(observed), typical=_Amount(typical or 0.0)),
+            text=words.format(observed=Amount(observed), typical=Amount(typical or 0.0)),
             observed=_rounded(observed),
             typical=None if typical is None else _rounded(typical),
         )
@@ -84,7 +84,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-class _Amount(float):
+class Amount(float):
     """A number as a person writes it: `{:%}` as whole per cent, else grouped digits, decimals only when small."""
 
     def __format__(self, spec: str) -> str:

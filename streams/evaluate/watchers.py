@@ -11,9 +11,11 @@ from models.signals import TermIndices
 from sinks.policy import Policy
 
 from ..batch import Batch, Record, read
+from ..campaigns import Campaigns
 from ..features import Features
 from ..pipeline import Pipeline
 from ..profiles import Block
+from ..replay import Recorded
 from .baselines import FixedRules, RateLimit
 from .judge import LADDER, Act
 
@@ -53,14 +55,19 @@ class Stillwatch:
 
     def __init__(self, policy: Policy, dropped: Sequence[str] = ()) -> None:
         self.pipeline = Ablated(policy, dropped) if dropped else Pipeline(policy)
+        self.campaigns = Campaigns(policy)
         self._throttle = next(rung for rung in policy.rungs if rung.action == "throttle")
 
     def watch(self, records: Sequence[Record], accounts: Sequence[str]) -> Seen:
         pipeline = self.pipeline
         outcome = pipeline.process(records)
+        decisions = outcome.decisions
+        if outcome.sightings is not None:
+            found = self.campaigns.process([Recorded(None, outcome.sightings, 0)])
+            decisions += pipeline.stand(found.standings)
         acts = [
             Act(verdict.value, LADDER.index(verdict.action) + 1, verdict.at)
-            for verdict in (decision.verdict for decision in outcome.decisions)
+            for verdict in (decision.verdict for decision in decisions)
             if verdict.action != "allow"
         ]
         block = pipeline.profiles.table[pipeline.profiles.rows(accounts)]

@@ -1,0 +1,276 @@
+"""Kinship: which accounts share more than strangers do, by rare traits of independent kinds.
+
+A **trait** is something an account showed: a card, an address block, a prompt. How much it tells is learned from the
+background, the accounts that have been around for long: what many of them share is worth nothing. Two accounts are
+never joined by one trait, nor by two of one group (whoever uses one tool shares its system prompt and its settings):
+what joins is a **pair** of traits from independent groups that far more owners hold than chance and the background
+explain. Accounts of one organisation are one owner: a company is no campaign.
+
+Prior art: SynchroTrap (Cao and others, "Uncovering large groups of active malicious accounts in online social
+networks", 2014) and CopyCatch (Beutel and others, 2013) join accounts by what they do at the same time; rarity stands
+here in place of their fixed thresholds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array  # type: ignore[import-untyped]
+from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+
+from .detector import BoolVector, FloatVector, IntVector
+
+Hashes = npt.NDArray[np.uint64]
+
+
+class Kind(NamedTuple):
+    """A kind of trait: what it is independent of, and how many of its newest traits an account keeps."""
+
+    group: str
+    kept: int
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "payment": Kind("identity", 2),
+    "place": Kind("place", 4),
+    "system": Kind("software", 4),
+    "settings": Kind("software", 4),
+    "prefix": Kind("content", 4),
+    "band": Kind("content", 4),
+    "prompt": Kind("content", 6),
+    "topic": Kind("content", 8),
+    "signup": Kind("time", 1),
+    "debut": Kind("time", 2),
+    "second": Kind("time", 4),
+}
+"""Every kind of trait. `place` is the address block together with the client fingerprint; `settings` are max_tokens,
+temperature, top_p and choices together; `prefix` and `band` are beginnings and near copies that one account sent
+twice, `prompt` is a sample of what it sent once; `signup` the hour an account was opened in; `debut` the minute of its
+first request; `second` a second in which a slow account acted; `topic` a region of topic means (see `same_source`).
+"""
+
+NAMES: Final = tuple(KINDS)
+GROUPS: Final = tuple(dict.fromkeys(kind.group for kind in KINDS.values()))
+GROUP_OF: Final = np.array([GROUPS.index(kind.group) for kind in KINDS.values()])
+
+LEAST_BACKGROUND: Final = 50
+"""Established owners that must have shown a kind of trait before its rarity means anything."""
+
+LEAST_OWNERS: Final = 3
+"""Two owners that share two rare things may be one person's two accounts."""
+
+TELLING: Final = 2.5
+"""Log-odds: a trait that more than one in twelve of the background has tells nothing."""
+
+SURPRISE: Final = 9.0
+"""Nats by which the owners of a pair must exceed what chance explains. With millions of pairs under test, e^-9 each
+leaves some by chance; they are small, and the campaign's own evidence judges them."""
+
+PURITY: Final = 0.1
+"""The most of a pair's owners that chance may explain."""
+
+PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time": 4}
+"""How many telling traits of each group an account brings into pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """Links as columns of equal length, no (account, trait) twice: who (a row of the account columns), what kind (an
+    index into NAMES), which trait, and whether it was held for long (`old`)."""
+
+    account: IntVector
+    kind: IntVector
+    trait: Hashes
+    old: BoolVector
+
+
+class Rarity(NamedTuple):
+    """Every trait once, ascending: its kind, its owners now, its owners in the background, and its weight
+    -log(share of the background), 0 where its kind has too little background; `of` gives the trait of each tie."""
+
+    trait: Hashes
+    kind: IntVector
+    owners: IntVector
+    established: IntVector
+    weight: FloatVector
+    of: IntVector
+
+
+class Kin(NamedTuple):
+    """A group of accounts: rows of its members, ascending, each one's probability of belonging, and for each of its
+    telling traits (trait, kind, share of its owners that hold it, share of the background that does)."""
+
+    members: IntVector
+    belonging: FloatVector
+    traits: list[tuple[int, int, float, float]]
+
+
+def rarity(ties: Ties, owner: IntVector, established: BoolVector) -> Rarity:
+    """How rare each trait is. `owner` numbers the owner of each account from 0, `established` marks the background."""
+    trait, first, of = np.unique(ties.trait, return_index=True, return_inverse=True)
+    kind = ties.kind[first]
+    own = owner[ties.account]
+    owners = _distinct(of, own, len(trait))
+    old = established[ties.account] & ties.old
+    background = _distinct(of[old], own[old], len(trait))
+    seen = established[ties.account]
+    crowd = _distinct(ties.kind[seen], own[seen], len(NAMES))
+    share = (background + 0.5) / (crowd[kind] + 1.0)
+    weight = np.where(crowd[kind] >= LEAST_BACKGROUND, np.maximum(-np.log(share), 0.0), 0.0)
+    return Rarity(trait, kind, owners, background, weight, of)
+
+
+def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity | None = None) -> list[Kin]:
+    """The groups that share more than chance and the background explain, largest first. At least LEAST_OWNERS owners.
+
+    O(n log n) in the number of ties; no pair of accounts is ever compared.
+    """
+    found = found if found is not None else rarity(ties, owner, established)
+    telling = (found.owners >= LEAST_OWNERS) & (found.weight >= TELLING)
+    chosen = np.flatnonzero(telling[found.of])
+    if not len(chosen):
+        return []
+    account, trait = ties.account[chosen], found.of[chosen]
+    held_old = ties.old[chosen] & established[account]
+    pair, holder, old = _pairs(account, trait, held_old, found)
+    if not len(pair):
+        return []
+    joined = _surprising(pair, holder, old, owner, established, found)
+    return _components(joined, pair, holder, ties, owner, found)
+
+
+def _distinct(of: IntVector, own: IntVector, size: int) -> IntVector:
+    """Distinct values of `own` for each value of `of` below `size`."""
+    if not len(of):
+        return np.zeros(size, dtype=np.int64)
+    span = int(own.max()) + 1
+    counts: IntVector = np.bincount(np.unique(of.astype(np.int64) * span + own) // span, minlength=size)
+    return counts
+
+
+def _pairs(
+    account: IntVector, trait: IntVector, old: BoolVector, found: Rarity
+) -> tuple[npt.NDArray[np.int64], IntVector, BoolVector]:
+    """Pairs of telling traits of different groups that one account holds: (pair as trait * size + trait, account, both
+    held for long)."""
+    group = GROUP_OF[found.kind[trait]]
+    # The traits that most owners share first: a pair of two of them is where a group shows.
+    order = np.lexsort((-found.owners[trait], group, account))
+    account, trait, old, group = account[order], trait[order], old[order], group[order]
+    fresh = np.ones(len(account), dtype=bool)
+    fresh[1:] = (account[1:] != account[:-1]) | (group[1:] != group[:-1])
+    starts = np.flatnonzero(fresh)
+    rank = np.arange(len(account)) - starts[np.cumsum(fresh) - 1]
+    rows, row = np.unique(account, return_inverse=True)
+    widths = np.array([PAIRED[name] for name in GROUPS])
+    ends = np.cumsum(widths)
+    table = np.full((len(rows), int(ends[-1])), -1, dtype=np.int64)
+    held = np.zeros(table.shape, dtype=bool)
+    fits = rank < widths[group]
+    column = (ends - widths)[group] + rank
+    table[row[fits], column[fits]] = trait[fits]
+    held[row[fits], column[fits]] = old[fits]
+    several = (np.add.reduceat(table >= 0, ends - widths, axis=1) > 0).sum(axis=1) >= 2
+    table, held, rows = table[several], held[several], rows[several]
+    size = len(found.trait)
+    pairs, holders, olds = [], [], []
+    for i in range(table.shape[1]):
+        beyond = int(ends[np.searchsorted(ends, i, side="right")])
+        for j in range(beyond, table.shape[1]):
+            both = np.flatnonzero((table[:, i] >= 0) & (table[:, j] >= 0))
+            pairs.append(table[both, i] * size + table[both, j])
+            holders.append(rows[both])
+            olds.append(held[both, i] & held[both, j])
+    if not pairs:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool)
+    return np.concatenate(pairs), np.concatenate(holders), np.concatenate(olds)
+
+
+def _surprising(
+    pair: npt.NDArray[np.int64],
+    holder: IntVector,
+    old: BoolVector,
+    owner: IntVector,
+    established: BoolVector,
+    found: Rarity,
+) -> BoolVector:
+    """Which of the (pair, holder) rows belong to a pair that more owners hold than chance and the background explain.
+
+    Of n owners where e are expected, n log(n / e) - (n - e) is the log-likelihood ratio of two Poisson counts.
+    """
+    unique, of = np.unique(pair, return_inverse=True)
+    owners = _distinct(of, owner[holder], len(unique))
+    background = _distinct(of[old], owner[holder[old]], len(unique))
+    one, other = unique // len(found.trait), unique % len(found.trait)
+    crowd = len(np.unique(owner))
+    old_crowd = max(len(np.unique(owner[established])), 1)
+    by_chance = np.exp(-found.weight[one] - found.weight[other])
+    expected = crowd * np.maximum(by_chance, background / old_crowd)
+    n = np.maximum(owners, 1)
+    surprise = n * np.log(n / expected) - (n - expected)
+    telling: BoolVector = (owners >= LEAST_OWNERS) & (surprise >= SURPRISE) & (expected <= PURITY * n)
+    return telling[of]
+
+
+def _components(
+    joined: BoolVector, pair: npt.NDArray[np.int64], holder: IntVector, ties: Ties, owner: IntVector, found: Rarity
+) -> list[Kin]:
+    """Accounts that hold a common pair, and those that hold a common pair with them: one group each, without the
+    members that do not belong."""
+    if not joined.any():
+        return []
+    _, of_pair = np.unique(pair[joined], return_inverse=True)
+    rows, of_row = np.unique(holder[joined], return_inverse=True)
+    size = len(rows) + int(of_pair.max()) + 1
+    graph = coo_array((np.ones(len(of_row), np.int8), (of_row, len(rows) + of_pair)), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    label = label[: len(rows)]
+    crowd = len(np.unique(owner))
+    place = np.full(int(ties.account.max()) + 1, -1)
+    place[rows] = np.arange(len(rows))
+    inside = np.flatnonzero(place[ties.account] >= 0)
+    by_label = inside[np.argsort(label[place[ties.account[inside]]], kind="stable")]
+    labels = label[place[ties.account[by_label]]]
+    cuts = np.flatnonzero(np.diff(labels)) + 1
+    groups = [_belonging(part, ties, owner, found, crowd) for part in np.split(by_label, cuts)]
+    return sorted((kin for kin in groups if kin is not None), key=lambda kin: (-len(kin.members), int(kin.members[0])))
+
+
+def _belonging(part: IntVector, ties: Ties, owner: IntVector, found: Rarity, crowd: int) -> Kin | None:
+    """A group from the ties of its accounts: what its owners share, and how likely each account is one of them.
+
+    Naive Bayes over the groups of kinds: in each the trait that speaks loudest for or against, log(share of the group
+    / share of the background); what an account lacks is no evidence, what it has instead is.
+    """
+    members, row = np.unique(ties.account[part], return_inverse=True)
+    trait = found.of[part]
+    owners = len(np.unique(owner[members]))
+    if owners < LEAST_OWNERS:
+        return None
+    traits, of = np.unique(trait, return_inverse=True)
+    holders = _distinct(of, owner[ties.account[part]], len(traits))
+    kind = found.kind[traits]
+    with_kind = _distinct(ties.kind[part], owner[ties.account[part]], len(NAMES))
+    share = holders / np.maximum(with_kind[kind], 1)
+    background = np.exp(-found.weight[traits])
+    telling = (found.weight[traits] >= TELLING) & (holders >= LEAST_OWNERS)
+    speaks = np.where(telling, np.log(np.maximum(share, 1e-9) / background), 0.0)
+    said = np.zeros((len(members), len(GROUPS)))
+    np.maximum.at(said, (row, GROUP_OF[kind[of]]), np.maximum(speaks[of], 0.0))
+    lead = np.zeros(len(GROUPS))
+    np.maximum.at(lead, GROUP_OF[kind], np.where(telling, share, 0.0))
+    shown = np.zeros((len(members), len(GROUPS)), dtype=bool)
+    shown[row, GROUP_OF[ties.kind[part]]] = True
+    odds = np.where(said > 0, said, np.where(shown, np.log(np.maximum(1.0 - lead, 0.05)), 0.0)).sum(axis=1)
+    belonging = 1.0 / (1.0 + np.exp(-np.clip(odds + np.log(owners / crowd), -30, 30)))
+    kept = (belonging >= 0.5) & ((said > 0).sum(axis=1) >= 2)
+    if len(np.unique(owner[members[kept]])) < LEAST_OWNERS:
+        return None
+    order = np.argsort(-share * telling, kind="stable")[:32]
+    shared = [
+        (int(found.trait[traits[i]]), int(kind[i]), float(share[i]), float(background[i]))
+        for i in order.tolist() if telling[i]
+    ]  # fmt: skip
+    return Kin(members[kept], belonging[kept], shared)

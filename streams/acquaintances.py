@@ -1,0 +1,256 @@
+"""Acquaintance: what the campaign agent remembers of one account: its traits, and its profile as last reported."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.detector import BoolVector, IntVector
+from models.kinship import KINDS, NAMES, Ties
+
+from .distinct import Hashes
+from .links import Told
+from .profiles import PROFILE, Block, blank
+from .windows import Groups
+
+LINK_DAYS: Final = 14
+"""A trait not shown again for so long is forgotten, and with it what it tied together."""
+
+MINUTE_MS: Final = 60_000
+
+_HELD: Final = {name: kind.kept for name, kind in KINDS.items() if name != "topic"}
+"""Topic regions are worked out from the profile and not held."""
+
+SLOTS: Final = sum(_HELD.values())
+_FIRST: Final = {
+    NAMES.index(name): slot for name, slot in zip(_HELD, np.cumsum([0, *_HELD.values()])[:-1].tolist(), strict=True)
+}
+KIND_OF_SLOT: Final = np.repeat([NAMES.index(name) for name in _HELD], list(_HELD.values()))
+_SAMPLED: Final = frozenset(NAMES.index(name) for name in ("prefix", "band", "prompt"))
+"""Kinds of which the smallest hashes are kept, not the newest: two accounts then keep the same ones."""
+
+LAYOUT: Final = 1
+
+ACQUAINTANCE: Final = np.dtype(
+    [
+        ("layout", np.int64),
+        ("at", np.int64),  # the newest we heard, ms; 0: no account here
+        ("first_at", np.int64),  # the oldest request we know of, ms
+        ("owner", np.uint64),  # its organisation, 0 while unknown
+        ("campaign", np.uint64),  # the campaign it belongs to, 0: none
+        ("joined_at", np.int64),  # since when, ms
+        ("cleared_at", np.int64),  # when somebody cleared it: what was shown before ties it to nobody
+        ("belonging", np.float64),  # how likely it is one of them, 0 to 1
+        ("trait", np.uint64, SLOTS),
+        ("since", np.uint32, SLOTS),  # minutes since 1970: when the trait was first shown
+        ("seen", np.uint32, SLOTS),  # and when last; 0: the slot is free
+        ("profile", PROFILE),
+    ]
+)
+"""One account: some 2.2 KB, most of it the profile."""
+
+
+class Acquaintances:
+    """The accounts the campaign agent has heard of: a table with one row each. At most `most`; when there are more,
+    those not heard of for longest that belong to no campaign go first."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.table = np.zeros(1_024, dtype=ACQUAINTANCE)
+        self.dropped = 0
+        """Accounts that had to go since the start, because there were too many."""
+        self._row: dict[str, int] = {}
+        self._names: list[str] = []
+        self._free: list[int] = []
+        self._dirty = np.zeros(len(self.table), dtype=bool)
+        self._gone: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    @property
+    def height(self) -> int:
+        """Rows that have ever been used; free ones among them have `at` 0."""
+        return len(self._names)
+
+    def name(self, row: int) -> str:
+        """The account of a row."""
+        return self._names[row]
+
+    def find(self, account: str) -> int | None:
+        """The row of an account, if it is known."""
+        return self._row.get(account)
+
+    def touch(self, rows: IntVector) -> None:
+        """Mark rows as changed: the next `changed` returns them."""
+        self._dirty[rows] = True
+
+    def hear(self, told: Told) -> IntVector:
+        """Take in a message; the rows of its accounts, in the order of the message."""
+        rows = self._rows(told.accounts)
+        if not len(rows):
+            return rows
+        table = self.table
+        known = told.owners != 0
+        table["owner"][rows[known]] = told.owners[known]
+        links = told.links
+        if len(links):
+            own = rows[links["of"].astype(np.int64)]
+            at = links["at"].astype(np.int64)
+            first = np.where(table["first_at"][own] == 0, at, table["first_at"][own])
+            np.minimum.at(table["first_at"], own, first)
+            unknown = table["first_at"][own] == 0
+            table["first_at"][own[unknown]] = at[unknown]
+            np.maximum.at(table["at"], own, at)
+            self._keep(own, links["kind"].astype(np.int64), links["trait"].astype(np.uint64), at // MINUTE_MS)
+        if len(told.reported):
+            own, profiles = rows[told.reported], told.profiles
+            newer = profiles["at"] >= table["profile"]["at"][own]
+            own, profiles = own[newer], profiles[newer]
+            table["profile"][own] = profiles
+            table["at"][own] = np.maximum(table["at"][own], profiles["at"])
+            first = table["first_at"][own]
+            table["first_at"][own] = np.where(first == 0, profiles["first_at"], np.minimum(first, profiles["first_at"]))
+        self._dirty[rows] = True
+        return rows
+
+    def _keep(self, own: IntVector, kind: IntVector, trait: Hashes, minute: IntVector) -> None:
+        """Put links into their accounts' slots, as many rounds as one account has links of one kind."""
+        order = np.lexsort((minute, trait, kind, own))
+        own, kind, trait, minute = own[order], kind[order], trait[order], minute[order]
+        same = np.zeros(len(own), dtype=bool)
+        same[1:] = (own[1:] == own[:-1]) & (kind[1:] == kind[:-1]) & (trait[1:] == trait[:-1])
+        begin = np.flatnonzero(~same)
+        since, seen = minute[begin], np.maximum.reduceat(minute, begin)
+        own, kind, trait = own[begin], kind[begin], trait[begin]
+        groups = Groups.by(own * len(NAMES) + kind)
+        turn = np.empty(len(own), dtype=np.int64)
+        turn[groups.order] = np.arange(len(own)) - groups.starts[groups.of]
+        for round_ in range(int(turn.max()) + 1):
+            now = turn == round_
+            for number, first in _FIRST.items():
+                chosen = np.flatnonzero(now & (kind == number))
+                if len(chosen):
+                    slots = slice(first, first + _HELD[NAMES[number]])
+                    self._place(own[chosen], slots, trait[chosen], since[chosen], seen[chosen], number in _SAMPLED)
+
+    def _place(
+        self, own: IntVector, slots: slice, trait: Hashes, since: IntVector, seen: IntVector, sampled: bool
+    ) -> None:
+        """One link of one kind for each of some accounts."""
+        table = self.table
+        held = table["trait"][own, slots]
+        held_at = table["seen"][own, slots].astype(np.int64)
+        match = (held == trait[:, None]) & (held_at > 0)
+        known = match.any(axis=1)
+        expired = held_at < seen[:, None] - LINK_DAYS * 1_440
+        if sampled:
+            worth = np.where(expired, np.uint64(2**64 - 1), held)
+            slot = worth.argmax(axis=1)
+            free = expired[np.arange(len(own)), slot]
+            enters = free | (trait < held[np.arange(len(own)), slot])
+        else:
+            slot = np.where(expired, -1, held_at).argmin(axis=1)
+            enters = seen > held_at[np.arange(len(own)), slot]
+        slot = np.where(known, match.argmax(axis=1), slot) + slots.start
+        fresh = np.flatnonzero(~known & enters)
+        table["trait"][own[fresh], slot[fresh]] = trait[fresh]
+        table["since"][own[fresh], slot[fresh]] = since[fresh]
+        table["seen"][own[fresh], slot[fresh]] = seen[fresh]
+        again = np.flatnonzero(known)
+        table["since"][own[again], slot[again]] = np.minimum(table["since"][own[again], slot[again]], since[again])
+        table["seen"][own[again], slot[again]] = np.maximum(table["seen"][own[again], slot[again]], seen[again])
+
+    def ties(self, now: int, old_before: int) -> Ties:
+        """All live links as columns; `now` and `old_before` in ms UTC."""
+        table = self.table[: self.height]
+        minute = now // MINUTE_MS
+        cleared = table["cleared_at"] // MINUTE_MS
+        live = (table["seen"] > minute - LINK_DAYS * 1_440) & (table["seen"] > 0)
+        live &= table["since"] >= cleared[:, None]
+        account, slot = np.nonzero(live)
+        old = table["since"][account, slot] <= old_before // MINUTE_MS
+        return Ties(account, KIND_OF_SLOT[slot], table["trait"][account, slot], old)
+
+    def sweep(self, now: int) -> int:
+        """Forget accounts whose every link has expired, and the surplus; how many went."""
+        table = self.table[: self.height]
+        here = table["at"] > 0
+        gone = np.flatnonzero(here & (table["at"] < now - LINK_DAYS * 86_400_000) & (table["campaign"] == 0))
+        surplus = len(self) - len(gone) - self.most
+        if surplus > 0:
+            surplus += self.most // 16
+            order = np.where(here & (table["campaign"] == 0), table["at"], np.iinfo(np.int64).max)
+            oldest = np.argsort(order, kind="stable")[: surplus + len(gone)]
+            more = np.setdiff1d(oldest[order[oldest] < np.iinfo(np.int64).max], gone)
+            self.dropped += len(more)
+            gone = np.union1d(gone, more)
+        for row in gone.tolist():
+            self._gone.add(self._names[row])
+            del self._row[self._names[row]]
+        self.table[gone] = np.zeros(1, dtype=ACQUAINTANCE)
+        self._dirty[gone] = False
+        self._free.extend(gone.tolist())
+        return len(gone)
+
+    def changed(self) -> list[tuple[str, bytes | None]]:
+        """Every account changed since the last call with its row as bytes; None for one that was forgotten."""
+        rows = np.flatnonzero(self._dirty)
+        self._dirty[rows] = False
+        self.table["layout"][rows] = LAYOUT
+        stored, size = self.table[rows].tobytes(), ACQUAINTANCE.itemsize
+        forgotten = [(account, None) for account in sorted(self._gone) if account not in self._row]
+        self._gone.clear()
+        return forgotten + [
+            (self._names[row], stored[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
+        ]
+
+    def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> None:
+        """Take rows back that `changed` once gave. Raises ValueError for one of another layout or length."""
+        newest = {account: row for account, row in dict(rows).items() if row is not None}
+        for account, row in newest.items():
+            if len(row) != ACQUAINTANCE.itemsize:
+                raise ValueError(
+                    f"stored acquaintance {account!r}: {len(row)} bytes, where this release has {ACQUAINTANCE.itemsize}"
+                )
+        stored = np.frombuffer(b"".join(newest.values()), dtype=ACQUAINTANCE)
+        for position in np.flatnonzero(stored["layout"] != LAYOUT).tolist():
+            raise ValueError(
+                f"stored acquaintance {list(newest)[position]!r}: layout {stored['layout'][position]}, "
+                f"where this release reads layout {LAYOUT}"
+            )
+        self.table[self._rows(list(newest))] = stored
+
+    def _rows(self, accounts: Sequence[str]) -> IntVector:
+        row = self._row
+        found = []
+        for account in accounts:
+            position = row.get(account)
+            if position is None:
+                if self._free:
+                    position = self._free.pop()
+                    self._names[position] = account
+                else:
+                    position = len(self._names)
+                    self._names.append(account)
+                row[account] = position
+            found.append(position)
+        if len(self._names) > len(self.table):
+            was = len(self.table)
+            size = max(len(self._names), was + max(was // 4, 4_096))
+            self.table.resize(size, refcheck=False)
+            self._dirty.resize(size, refcheck=False)
+        return np.array(found, dtype=np.int64)
+
+    def present(self) -> BoolVector:
+        """Which rows hold an account, for the first `height` rows."""
+        present: BoolVector = self.table["at"][: self.height] > 0
+        return present
+
+
+def reported(table: npt.NDArray[np.void]) -> Block:
+    """The profiles of acquaintances that have reported one; blank ones for the others."""
+    profiles: Block = table["profile"].copy()
+    profiles[profiles["at"] == 0] = blank(1)
+    return profiles

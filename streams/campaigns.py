@@ -1,0 +1,507 @@
+"""Campaigns: groups of accounts found by what they share, weighed together, and told to whoever watches their members.
+
+The campaign agent hears links and reports (`links`), and every few minutes of event time groups all accounts it knows
+anew from the links that live: a group splits when its links expire or are cleared, and grows as accounts come. A group
+keeps the name of the campaign that most of its members had. It knows no Kafka and no clock; time is the newest it has
+heard of.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from gateway.verdict import Exposure, Reason, Verdict
+from models import campaign as weighing
+from models import score as scoring
+from models.detector import BoolVector, FloatVector, IntVector
+from models.kinship import NAMES, Kin, Ties, kindred
+from models.same_source import LEAST_PROMPTS, Sources
+from sinks.alerts import Alert, alert
+from sinks.policy import Decision, Policy
+
+from .acquaintances import Acquaintances
+from .batch import Record, SetAside
+from .distinct import mix
+from .links import UnreadableSightingsError, decode
+from .portrait import portraits, topics
+from .profiles import TOTALS, Block
+from .standing import Standing
+from .standing import encode as encode_standing
+from .typical import Amount
+
+LOOK_MS: Final = 300_000
+"""Event time between two looks for groups; with many accounts it grows, so that looking stays a small part of the
+work."""
+
+LOOK_ACCOUNTS: Final = 20_000
+"""Accounts up to which a look comes every LOOK_MS; twice as many are looked at half as often."""
+
+ESTABLISHED_MS: Final = 7 * 86_400_000
+"""Who was first seen so long ago is background, and who was first seen in the older half of all we have watched."""
+
+STAY_MS: Final = 86_400_000
+"""A member stays for so long after it was last found among the others."""
+
+MOST_MEMBERS_NAMED: Final = 20
+REASONS_SHOWN: Final = 5
+REASON_FROM: Final = 0.25
+
+UNREADABLE: Final = "not_sightings"
+
+_ACCOUNT: Final = "account:"
+_CAMPAIGN: Final = "campaign:"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of some messages, or of time going by."""
+
+    links: int = 0
+    reports: int = 0
+    decisions: list[Decision] = field(default_factory=list)
+    """Verdicts on campaigns."""
+    standings: list[tuple[str, bytes | None]] = field(default_factory=list)
+    """For accounts: their Standing, encoded; None where it ended."""
+    alerts: list[Alert] = field(default_factory=list)
+    unreadable: list[SetAside] = field(default_factory=list)
+    event_at: int = 0
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """One trait that the members share: its kind and hash, the share of members and of the background that has it."""
+
+    kind: str
+    trait: int
+    share: float
+    background: float
+
+
+class Campaign(msgspec.Struct):
+    """One campaign as it stands. Times are ms UTC."""
+
+    id: str
+    found_at: int
+    at: int
+    score: float = 0.0
+    kinds: int = 0
+    members: int = 0
+    exposure: Exposure = Exposure(requests=0, output_tokens=0, reasoning_tokens=0, cost=0, share_of_budget=0)
+    rung: int = 0
+    until: int = 0
+    seq: int = 0
+    scenario: str | None = None
+    reasons: tuple[Reason, ...] = ()
+    shared: tuple[Shared, ...] = ()
+    alerted_members: int = 0
+    cleared_until: int = 0
+
+    @property
+    def number(self) -> int:
+        """Its name as acquaintances hold it."""
+        return int(self.id[1:], 16)
+
+
+class Campaigns:
+    """All campaigns, and the accounts they are made of."""
+
+    def __init__(self, policy: Policy, *, most_accounts: int = 262_144) -> None:
+        self.policy = policy
+        self.known = Acquaintances(most_accounts)
+        self.found: dict[str, Campaign] = {}
+        self.event_at = 0
+        self.sources = Sources()
+        self._looked_at = 0
+        self._heard = False
+        self._changed: set[str] = set()
+        self._ended: set[str] = set()
+
+    @property
+    def accounts(self) -> int:
+        """Accounts it has heard of."""
+        return len(self.known)
+
+    @property
+    def campaigns(self) -> int:
+        """Campaigns on a rung."""
+        return sum(campaign.rung > 0 for campaign in self.found.values())
+
+    def process(self, records: Sequence[Record]) -> Outcome:
+        """Hear messages of the links topic, and look for groups when it is time."""
+        outcome = Outcome()
+        for record in records:
+            if record.value is None:
+                continue
+            try:
+                told = decode(record.value)
+            except UnreadableSightingsError as error:
+                outcome.unreadable.append(SetAside(record, UNREADABLE, str(error)))
+                continue
+            self._learn_sources(told.accounts, told.reported, told.profiles)
+            self.known.hear(told)
+            outcome.links += len(told.links)
+            outcome.reports += len(told.reported)
+            newest = (int(told.links["at"].max(initial=0)), int(told.profiles["at"].max(initial=0)))
+            outcome.event_at = max(outcome.event_at, *newest)
+        self._heard |= bool(outcome.links or outcome.reports)
+        self.event_at = max(self.event_at, outcome.event_at)
+        pause = LOOK_MS * max(1, len(self.known) // LOOK_ACCOUNTS)
+        if self._heard and self.event_at - self._looked_at >= pause:
+            self._look(outcome)
+        self._expire(self.event_at, outcome)
+        return outcome
+
+    def expire(self, now: int) -> Outcome:
+        """Lift the verdicts whose time is over at `now` (ms)."""
+        outcome = Outcome()
+        self._expire(now, outcome)
+        return outcome
+
+    def sweep(self) -> int:
+        """Forget accounts not heard of for long, and those too many; how many went."""
+        return self.known.sweep(self.event_at)
+
+    def clear(self, account: str) -> Outcome:
+        """Take an account out of its campaign, for good: nothing it showed so far ties it to anybody."""
+        outcome = Outcome()
+        row = self.known.find(account)
+        if row is not None:
+            self._release(np.array([row]), outcome, at=self.event_at)
+        return outcome
+
+    def clear_campaign(self, name: str) -> Outcome:
+        """End a campaign and clear all of its members."""
+        outcome = Outcome()
+        campaign = self.found.get(name)
+        if campaign is not None:
+            table = self.known.table[: self.known.height]
+            self._release(np.flatnonzero(table["campaign"] == campaign.number), outcome, at=self.event_at)
+            self._end(campaign, outcome)
+        return outcome
+
+    def _release(self, rows: IntVector, outcome: Outcome, *, at: int | None = None) -> None:
+        """Let accounts go; with `at` they are cleared at that instant."""
+        table = self.known.table
+        if at is not None:
+            table["cleared_at"][rows] = at + 60_000  # what was shown within this minute counts as before
+        was_told = rows[table["campaign"][rows] != 0]
+        table["campaign"][rows], table["belonging"][rows] = 0, 0.0
+        self.known.touch(rows)
+        outcome.standings += [(self.known.name(row), None) for row in was_told.tolist()]
+
+    # State
+
+    def snapshot_dirty(self) -> list[tuple[str, bytes | None]]:
+        """Accounts and campaigns that changed since the last call; None for one that is no more."""
+        rows: list[tuple[str, bytes | None]] = [(_ACCOUNT + name, row) for name, row in self.known.changed()]
+        rows += [(_CAMPAIGN + name, None) for name in sorted(self._ended)]
+        rows += [(_CAMPAIGN + name, msgspec.json.encode(self.found[name])) for name in sorted(self._changed)]
+        self._ended.clear()
+        self._changed.clear()
+        return rows
+
+    def restore(self, rows: Iterable[tuple[str, bytes | None]], accounts: int = 0) -> None:
+        """Take back what `snapshot_dirty` gave. Raises ValueError for a row that is not of this release."""
+        del accounts  # the table grows by itself
+        known = []
+        for key, row in rows:
+            if key.startswith(_CAMPAIGN):
+                name = key.removeprefix(_CAMPAIGN)
+                if row is None:
+                    self.found.pop(name, None)
+                    continue
+                try:
+                    self.found[name] = msgspec.json.decode(row, type=Campaign)
+                except msgspec.DecodeError as error:
+                    raise ValueError(f"stored campaign {name!r}: {error}") from error
+            else:
+                known.append((key.removeprefix(_ACCOUNT), row))
+        self.known.restore(known)
+        at = self.known.table["at"][: self.known.height]
+        self.event_at = max(self.event_at, int(at.max(initial=0)))
+        self._heard = True
+
+    def snapshot_models(self) -> bytes:
+        """What is learned of how topics vary."""
+        return self.sources.snapshot()
+
+    def restore_models(self, stored: bytes) -> None:
+        """Continue from what `snapshot_models` gave. Raises SnapshotError when it is not of this release."""
+        self.sources = Sources.restore(stored)
+
+    def live(self) -> list[Decision]:
+        """The verdicts on campaigns in force, as they were announced."""
+        return [Decision(self._verdict(campaign)) for campaign in self.found.values() if campaign.rung]
+
+    def standings(self) -> list[tuple[str, bytes | None]]:
+        """The standings in force, to be told again."""
+        outcome = Outcome()
+        for campaign in self.found.values():
+            if campaign.rung:
+                self._tell(campaign, self._members(campaign), outcome)
+        return outcome.standings
+
+    # Looking for groups
+
+    def _look(self, outcome: Outcome) -> None:
+        self._looked_at, self._heard = self.event_at, False
+        now, table = self.event_at, self.known.table[: self.known.height]
+        present = self.known.present()
+        if not present.any():
+            return
+        began = int(table["first_at"][present].min())
+        cut = max(now - ESTABLISHED_MS, began + (now - began) // 2)
+        newcomer = table["first_at"] > cut
+        # Members of a campaign that was acted on are no background: else a patient attack would become normal.
+        acted = np.array([campaign.number for campaign in self.found.values() if campaign.rung], dtype=np.uint64)
+        established = present & ~newcomer & ~np.isin(table["campaign"], acted)
+        ties = self._with_topics(self.known.ties(now, cut), table["profile"], present, newcomer)
+        groups = kindred(ties, self._owners(table), established)
+        self._name(groups, now, outcome)
+        everywhere = float(newcomer[present].mean())
+        self._weigh(now, newcomer, everywhere, outcome)
+
+    def _with_topics(self, ties: Ties, profiles: Block, present: BoolVector, newcomer: BoolVector) -> Ties:
+        """The links, and for each account with prompts enough the regions its topic mean lies in."""
+        means, prompts = topics(profiles)
+        rows = np.flatnonzero(present & (prompts >= LEAST_PROMPTS))
+        self.sources.fit(means[rows], prompts[rows])
+        if not len(rows) or not len(self.sources.between):
+            return ties
+        regions = self.sources.regions(self.sources.place(means[rows]))
+        bands = np.arange(regions.shape[1])
+        trait = mix(((bands << 32) + regions + 1).astype(np.uint64).ravel() ^ np.uint64(0x7090_1C5E))
+        account = np.repeat(rows, len(bands))
+        return Ties(
+            np.concatenate((ties.account, account)),
+            np.concatenate((ties.kind, np.full(len(account), NAMES.index("topic")))),
+            np.concatenate((ties.trait, trait)),
+            np.concatenate((ties.old, ~newcomer[account])),
+        )
+
+    def _owners(self, table: Block) -> IntVector:
+        """A number for the owner of each account: its organisation, or itself where none is known."""
+        alone = table["owner"] == 0
+        owner = table["owner"].copy()
+        owner[alone] = mix(np.flatnonzero(alone).astype(np.uint64))
+        _, number = np.unique(owner, return_inverse=True)
+        return number
+
+    def _learn_sources(self, accounts: Sequence[str], reported: IntVector, profiles: Block) -> None:
+        """From two reports of one account: the means of what came before and of what came since."""
+        rows = [self.known.find(accounts[position]) for position in reported.tolist()]
+        both = np.array([position for position, row in enumerate(rows) if row is not None], dtype=np.int64)
+        if not len(both):
+            return
+        before = self.known.table["profile"][[rows[position] for position in both.tolist()]]
+        after = profiles[both]
+        # Sums fade between two reports; undo it for the older one.
+        fade = np.exp((before["at"] - after["at"]) / 604_800_000.0)
+        rest = after["topic_weights"][:, 0] - before["topic_weights"][:, 0] * fade
+        enough = (before["topic_weights"][:, 0] >= 4.0) & (rest >= 4.0) & (before["at"] > 0) & (fade <= 1.0)
+        if not enough.any():
+            return
+        before, after, fade, rest = before[enough], after[enough], fade[enough], rest[enough]
+        old = before["topic"].astype(np.float64)
+        new = (after["topic"].astype(np.float64) - old * fade[:, None]) / rest[:, None]
+        held = before["topic_weights"][:, 0]
+        self.sources.learn(old / held[:, None], new, held, rest)
+
+    def _name(self, groups: list[Kin], now: int, outcome: Outcome) -> None:
+        """Give each group its campaign: the one that most of its members had, or a new one."""
+        table = self.known.table
+        numbers = {campaign.number: campaign for campaign in self.found.values()}
+        taken: set[str] = set()
+        for kin in groups:
+            had = Counter(table["campaign"][kin.members].tolist())
+            had.pop(0, None)
+            named = next(
+                (numbers[n] for n, _ in had.most_common() if n in numbers and numbers[n].id not in taken), None
+            )
+            if named is None:
+                first = min(self.known.name(row) for row in kin.members.tolist())
+                digest = blake2b(f"{first}:{now}".encode(), digest_size=6).hexdigest()
+                named = self.found[f"c{digest}"] = Campaign(id=f"c{digest}", found_at=now, at=now)
+            taken.add(named.id)
+            named.shared = tuple(
+                Shared(NAMES[kind], trait, round(share, 4), round(background, 6))
+                for trait, kind, share, background in kin.traits
+            )
+            moved = kin.members[table["campaign"][kin.members] != named.number]
+            table["campaign"][kin.members] = named.number
+            table["belonging"][kin.members] = kin.belonging
+            table["joined_at"][kin.members] = now
+            self.known.touch(kin.members)
+            if named.rung and len(moved):
+                self._tell(named, moved, outcome)
+
+    def _members(self, campaign: Campaign) -> IntVector:
+        members: IntVector = np.flatnonzero(self.known.table["campaign"][: self.known.height] == campaign.number)
+        return members
+
+    def _weigh(self, now: int, newcomer: BoolVector, everywhere: float, outcome: Outcome) -> None:
+        """Score every campaign on all of its members, and decide."""
+        table = self.known.table
+        held = np.flatnonzero(table["campaign"][: self.known.height])
+        strayed = held[table["joined_at"][held] < now - STAY_MS]
+        self._release(strayed, outcome)
+        kin = []
+        for campaign in list(self.found.values()):
+            members = self._members(campaign)
+            if len(members) < 2:
+                self._release(members, outcome)
+                self._end(campaign, outcome)
+            else:
+                shared = [(s.trait, NAMES.index(s.kind), s.share, s.background) for s in campaign.shared]
+                kin.append((campaign, Kin(members, table["belonging"][members], shared)))
+        if not kin:
+            return
+        found, whole = portraits([group for _, group in kin], table, newcomer, everywhere, self.sources, now)
+        weighed = weighing.evidence(found, len(kin))
+        odds, kinds = weighing.log_odds(weighed.weights), weighing.kinds(weighed.weights)
+        score = 1.0 / (1.0 + np.exp(-odds))
+        totals = dict(zip(TOTALS, whole["totals"].T, strict=True))
+        share = self.policy.share_of_budget(totals["requests"], totals["output_tokens"], totals["reasoning_tokens"])
+        was = np.array([campaign.rung for campaign, _ in kin], dtype=np.int8)
+        exempt = np.array([self.policy.exempts("campaign", campaign.id, now) for campaign, _ in kin], dtype=bool)
+        earned = self.policy.rungs_for(score, totals["requests"], kinds, share, was, exempt)
+        for position, (campaign, group) in enumerate(kin):
+            campaign.at, campaign.score = now, round(float(score[position]), 6)
+            campaign.kinds, campaign.members = int(kinds[position]), len(group.members)
+            campaign.exposure = Exposure(
+                requests=float(totals["requests"][position]),
+                output_tokens=float(totals["output_tokens"][position]),
+                reasoning_tokens=float(totals["reasoning_tokens"][position]),
+                cost=round(float(totals["cost"][position]), 6),
+                share_of_budget=round(float(share[position]), 6),
+            )
+            values = {name: float(column[position]) for name, column in found.items()}
+            campaign.reasons = tuple(_reasons(weighed.weights[position], weighed.terms[position], values))
+            campaign.scenario = scoring.scenario({term for term in weighed.terms[position] if term})
+            self._changed.add(campaign.id)
+            self._decide(campaign, int(earned[position]), group.members, outcome)
+
+    def _decide(self, campaign: Campaign, earned: int, members: IntVector, outcome: Outcome) -> None:
+        """A rung holds for its time; it is left early only upwards."""
+        over = campaign.until <= campaign.at
+        rung = earned if over or earned > campaign.rung else campaign.rung
+        half = self.policy.rulings[rung].seconds * 500
+        renewed = rung > 0 and earned >= rung and campaign.until - campaign.at < half
+        if rung == campaign.rung and not renewed:
+            return
+        was, campaign.rung = campaign.rung, rung
+        campaign.until = campaign.at + self.policy.rulings[rung].seconds * 1000 if rung else 0
+        campaign.seq += 1
+        outcome.decisions.append(Decision(self._verdict(campaign)))
+        if rung:
+            self._tell(campaign, members, outcome)
+            if was == 0 or campaign.members >= 2 * campaign.alerted_members:
+                outcome.alerts.append(self._alert(campaign, members))
+                campaign.alerted_members = campaign.members
+        else:
+            outcome.standings += [(self.known.name(row), None) for row in members.tolist()]
+
+    def _tell(self, campaign: Campaign, members: IntVector, outcome: Outcome) -> None:
+        """A standing for each of some members."""
+        ruling = self.policy.rulings[campaign.rung]
+        said: dict[float, bytes] = {}  # members of one belonging are told the same
+        for row, belonging in zip(
+            members.tolist(), self.known.table["belonging"][members].round(2).tolist(), strict=True
+        ):
+            if belonging not in said:
+                said[belonging] = encode_standing(
+                    Standing(
+                        campaign=campaign.id,
+                        at=campaign.at,
+                        until=campaign.until,
+                        action=ruling.action,
+                        score=round(campaign.score * belonging, 6),
+                        scenario=campaign.scenario,
+                        reasons=campaign.reasons,
+                    )
+                )
+            outcome.standings.append((self.known.name(row), said[belonging]))
+
+    def _expire(self, now: int, outcome: Outcome) -> None:
+        for campaign in list(self.found.values()):
+            if campaign.rung and campaign.until <= now:
+                campaign.rung, campaign.seq = 0, campaign.seq + 1
+                outcome.decisions.append(Decision(self._verdict(campaign)))
+                outcome.standings += [(self.known.name(row), None) for row in self._members(campaign).tolist()]
+                self._changed.add(campaign.id)
+
+    def _end(self, campaign: Campaign, outcome: Outcome) -> None:
+        """A campaign without members is no more."""
+        if campaign.rung:
+            campaign.rung, campaign.seq = 0, campaign.seq + 1
+            outcome.decisions.append(Decision(self._verdict(campaign)))
+        del self.found[campaign.id]
+        self._changed.discard(campaign.id)
+        self._ended.add(campaign.id)
+
+    def _verdict(self, campaign: Campaign) -> Verdict:
+        ruling = self.policy.rulings[campaign.rung]
+        at = campaign.until - ruling.seconds * 1000 if campaign.rung else campaign.at
+        return Verdict(
+            id=blake2b(f"campaign:{campaign.id}:{campaign.seq}:{at}".encode(), digest_size=8).hexdigest(),
+            at=at,
+            seq=campaign.seq,
+            scope="campaign",
+            value=campaign.id,
+            action=ruling.action,
+            score=campaign.score,
+            scenario=campaign.scenario if campaign.rung else None,
+            reasons=campaign.reasons if campaign.rung else (),
+            campaign=campaign.id,
+            exposure=campaign.exposure,
+            parameters=ruling.parameters,
+            expires_at=campaign.until if campaign.rung else at,
+            mode=ruling.mode,
+            policy=self.policy.version,
+            model=weighing.VERSION,
+        )
+
+    def _alert(self, campaign: Campaign, members: IntVector) -> Alert:
+        names = [self.known.name(row) for row in members[:MOST_MEMBERS_NAMED].tolist()]
+        return alert(
+            "campaign_found",
+            f"campaign:{campaign.id}",
+            campaign.at,
+            f"{campaign.members} accounts behave as one; they were served {campaign.exposure.requests:,.0f} requests",
+            details={
+                "score": campaign.score,
+                "action": self.policy.rulings[campaign.rung].action,
+                "members": float(campaign.members),
+                "members_before": float(campaign.alerted_members),
+                "some_members": names,
+                "requests": campaign.exposure.requests,
+                "output_tokens": campaign.exposure.output_tokens,
+                "share_of_budget": campaign.exposure.share_of_budget,
+                "traits": [
+                    f"{s.kind}: {s.share:.0%} of members, {s.background:.2%} of others" for s in campaign.shared[:8]
+                ],
+                "reasons": [reason.text for reason in campaign.reasons],
+            },
+        )
+
+
+def _reasons(weights: FloatVector, terms: list[str | None], values: dict[str, float]) -> Iterable[Reason]:
+    for column in np.argsort(-weights, kind="stable")[:REASONS_SHOWN].tolist():
+        term = terms[column]
+        if weights[column] < REASON_FROM or term is None:
+            return
+        observed = float(np.exp(values[term])) if term == "rarity" else values[term]
+        typical = values[weighing.TYPICAL[term]] if term in weighing.TYPICAL else None
+        text = weighing.WORDS[term].format(observed=Amount(observed), typical=Amount(typical or 0.0))
+        name = list(weighing.SIGNALS)[column]
+        yield Reason(
+            signal=name,
+            weight=round(float(weights[column]), 3),
+            text=text,
+            observed=float(f"{observed:.3g}"),
+            typical=None if typical is None else float(f"{typical:.3g}"),
+        )

@@ -1,0 +1,231 @@
+"""Links: what accounts have in common, as the watch agent tells the campaign agent.
+
+A **link** says that an account showed a trait. It is told once a day and account, however often the trait comes, so
+their number follows accounts and not requests; what every request brings anew (prompts) is told when the same account
+shows it a second time, or when its hash is in a sample of one in SAMPLE that is the same for everybody. A **report** is
+an account's whole profile, told when its requests have grown by half. Links and reports of a micro-batch travel as one
+message of columns. All of it may be told twice: sets and newest-wins do not mind.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from models.detector import BoolVector, FloatVector, IntVector
+from models.kinship import NAMES
+
+from .batch import Batch
+from .distinct import Hashes, mix
+from .profiles import Block, packed, unpacked
+from .windows import Groups
+
+VERSION: Final = 1
+
+SAMPLE: Final = 16
+"""Of prompts that an account sends once, one in so many is told."""
+
+SLOW: Final = 2.5
+"""Requests of the last minute up to which an account is slow enough for a shared second to mean anything."""
+
+SECONDS_SAMPLE: Final = 32
+"""One second in so many is looked at."""
+
+GROWTH: Final = 1.5
+"""A profile is reported again when its requests have grown by this factor,"""
+
+GROWTH_OF_KIN: Final = 1.1
+"""or by this one where its account belongs to a campaign."""
+
+REPORTED_FROM: Final = 8.0
+REPORTS: Final = 256
+"""Reports in one message at most; the rest goes with the next batch."""
+
+SEEN_SLOTS: Final = 2**18
+"""Links remembered as told: 2 MiB. A link whose slot was taken by another is told again."""
+
+LINK: Final = np.dtype([("of", "<u4"), ("kind", "u1"), ("trait", "<u8"), ("at", "<i8")])
+"""One link: the account by its position in the message, the kind by its place in `models.kinship.NAMES`, ms UTC."""
+
+DAY_MS: Final = 86_400_000
+
+_PREFIX, _BAND, _PROMPT = (NAMES.index(name) for name in ("prefix", "band", "prompt"))
+_SALTS: Final = {
+    name: mix(np.array([number + 1], dtype=np.uint64) << np.uint64(40))[0] for number, name in enumerate(NAMES)
+}
+_SECOND_TIME: Final = np.uint64(0xA5A5_5A5A_C3C3_3C3C)
+
+
+class Sightings(msgspec.Struct, frozen=True, array_like=True):
+    """One message of the links topic (MessagePack). Bytes are little-endian columns."""
+
+    v: int
+    accounts: list[str]
+    owners: bytes
+    """The organisation of each account: uint64 hashes, 0 where unknown."""
+    links: bytes
+    """Rows of LINK."""
+    reported: bytes
+    """Accounts reported, by position: uint32."""
+    rows: bytes
+    """Their profiles, as they are stored."""
+
+
+class UnreadableSightingsError(ValueError):
+    """A message of the links topic that cannot be read; the text says what is wrong."""
+
+
+class Told(NamedTuple):
+    """What a message held: accounts and their owners, links as rows of LINK, reports as profiles of the accounts at
+    `reported`."""
+
+    accounts: list[str]
+    owners: Hashes
+    links: npt.NDArray[np.void]
+    reported: IntVector
+    profiles: Block
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Sightings)
+
+
+def decode(raw: bytes) -> Told:
+    """Read one message. Raises UnreadableSightingsError."""
+    try:
+        said = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableSightingsError(f"no sightings: {error}") from error
+    if said.v != VERSION:
+        raise UnreadableSightingsError(f"v: {said.v}, where this release reads {VERSION}")
+    for name, size in (("owners", 8), ("links", LINK.itemsize), ("reported", 4)):
+        if len(getattr(said, name)) % size:
+            raise UnreadableSightingsError(f"{name}: {len(getattr(said, name))} bytes are no rows of {size}")
+    owners = np.frombuffer(said.owners, dtype="<u8")
+    links = np.frombuffer(said.links, dtype=LINK)
+    reported = np.frombuffer(said.reported, dtype="<u4").astype(np.int64)
+    known = len(said.accounts)
+    if len(owners) != known:
+        raise UnreadableSightingsError(f"owners: {len(owners)} for {known} accounts")
+    for name, largest in (("links", links["of"].max(initial=0)), ("reported", reported.max(initial=0))):
+        if largest >= max(known, 1):
+            raise UnreadableSightingsError(f"{name}: account {largest} of {known}")
+    if links["kind"].max(initial=0) >= len(NAMES):
+        raise UnreadableSightingsError(f"links: kind {links['kind'].max()} of {len(NAMES)}")
+    try:
+        profiles = unpacked(said.rows)
+    except ValueError as error:
+        raise UnreadableSightingsError(f"rows: {error}") from error
+    if len(profiles) != len(reported):
+        raise UnreadableSightingsError(f"rows: {len(profiles)} for {len(reported)} accounts reported")
+    return Told(said.accounts, owners, links, reported, profiles)
+
+
+class Linker:
+    """Finds what is worth telling in the micro-batches of one partition. What it remembers is only to tell less."""
+
+    def __init__(self) -> None:
+        self._seen: Hashes = np.zeros(SEEN_SLOTS, dtype=np.uint64)
+        self._told: FloatVector = np.zeros(0)
+
+    def look(
+        self, batch: Batch, groups: Groups, block: Block, fresh: BoolVector, kin: BoolVector, name: Callable[[int], str]
+    ) -> bytes | None:
+        """The message for a batch, or None when there is nothing to tell.
+
+        `block` holds the profiles of `groups` with the batch in them; `fresh` says which of them were empty before,
+        `kin` which belong to a campaign; `name` gives the account of a row.
+        """
+        of_request = np.empty(len(batch), dtype=np.int64)
+        of_request[groups.order] = groups.of
+        links = self._links(batch, of_request, groups.rows, block, fresh)
+        due = self._due(groups.rows, block["totals"][:, 0], kin)
+        if not len(links) and not len(due):
+            return None
+        told = np.union1d(links["of"], due).astype(np.int64)
+        place = np.zeros(len(groups.rows), dtype=np.uint32)
+        place[told] = np.arange(len(told))
+        owners = np.zeros(len(groups.rows), dtype=np.uint64)
+        owners[of_request] = batch.org
+        links["of"] = place[links["of"]]
+        return _encoder.encode(
+            Sightings(
+                v=VERSION,
+                accounts=[name(row) for row in groups.rows[told].tolist()],
+                owners=owners[told].astype("<u8").tobytes(),
+                links=links.tobytes(),
+                reported=place[due].astype("<u4").tobytes(),
+                rows=packed(block[due]),
+            )
+        )
+
+    def _links(
+        self, batch: Batch, of_request: IntVector, rows: IntVector, block: Block, fresh: BoolVector
+    ) -> npt.NDArray[np.void]:
+        found: list[tuple[str, IntVector, Hashes, IntVector]] = []
+        place = np.where(batch.block != 0, mix(batch.block ^ (batch.client << np.uint64(1))), np.uint64(0))
+        columns = {"payment": batch.payment, "place": place, "system": batch.system, "settings": batch.settings}
+        columns |= {"prefix": batch.prefix, "band": batch.band}
+        for kind, hashes in columns.items():
+            shown = np.flatnonzero(hashes)
+            found.append((kind, of_request[shown], hashes[shown], batch.at[shown]))
+        at = block["at"]
+        opened = np.flatnonzero(block["opened_at"] > 0)
+        hour = (block["opened_at"][opened] // 3_600_000).astype(np.uint64)
+        found.append(("signup", opened, mix(hour), at[opened]))
+        new = np.flatnonzero(fresh)
+        first = block["first_at"][new]
+        # Two divisions into minutes, half a minute apart: what lies within thirty seconds shares one of them.
+        halves = np.concatenate((first // 60_000 * 2, (first + 30_000) // 60_000 * 2 + 1)).astype(np.uint64)
+        found.append(("debut", np.tile(new, 2), mix(halves), np.tile(first, 2)))
+        slow = np.flatnonzero(block["volumes"][of_request, 0, 0] <= SLOW)
+        second = mix((batch.at[slow] // 1_000).astype(np.uint64) ^ _SALTS["second"])
+        sampled = second % np.uint64(SECONDS_SAMPLE) == 0
+        found.append(("second", of_request[slow[sampled]], second[sampled], batch.at[slow[sampled]]))
+        return self._untold(found, rows)
+
+    def _untold(
+        self, found: Sequence[tuple[str, IntVector, Hashes, IntVector]], rows: IntVector
+    ) -> npt.NDArray[np.void]:
+        size = sum(len(of) for _, of, _, _ in found)
+        links = np.zeros(size, dtype=LINK)
+        links["of"] = np.concatenate([of for _, of, _, _ in found])
+        links["kind"] = np.repeat([NAMES.index(kind) for kind, *_ in found], [len(of) for _, of, _, _ in found])
+        links["trait"] = np.concatenate([mix(hashes ^ _SALTS[kind]) for kind, _, hashes, _ in found])
+        links["at"] = np.concatenate([at for *_, at in found])
+        day = (links["at"] // DAY_MS).astype(np.uint64)
+        row = rows[links["of"]].astype(np.uint64)
+        keys = mix(links["trait"] ^ mix(row << np.uint64(24) ^ day))
+        keys, position, times = np.unique(keys, return_index=True, return_counts=True)
+        links = links[position]
+        known = self._known(keys)
+        text = (links["kind"] == _PREFIX) | (links["kind"] == _BAND)
+        again = np.flatnonzero(text & (known | (times > 1)))
+        repeated = again[~self._known(keys[again] ^ _SECOND_TIME)]
+        # Copies word for word share a band too, so a sample of bands is a sample of prompts.
+        once = np.flatnonzero((links["kind"] == _BAND) & ~known & (links["trait"] % np.uint64(SAMPLE) == 0))
+        prompts = links[once]
+        prompts["kind"] = _PROMPT
+        prompts["trait"] = mix(prompts["trait"] ^ _SALTS["prompt"])
+        self._remember(keys[repeated] ^ _SECOND_TIME)
+        self._remember(keys)
+        return np.concatenate((links[~text & ~known], links[repeated], prompts))
+
+    def _known(self, keys: Hashes) -> BoolVector:
+        known: BoolVector = self._seen[keys % np.uint64(SEEN_SLOTS)] == keys
+        return known
+
+    def _remember(self, keys: Hashes) -> None:
+        self._seen[keys % np.uint64(SEEN_SLOTS)] = keys
+
+    def _due(self, rows: IntVector, requests: FloatVector, kin: BoolVector) -> IntVector:
+        if len(rows) and rows[-1] >= len(self._told):
+            self._told = np.append(self._told, np.zeros(int(rows[-1]) + 4_096 - len(self._told)))
+        told = self._told[rows]
+        grown = requests >= told * np.where(kin, GROWTH_OF_KIN, GROWTH)
+        # A row given to another account begins again.
+        due = np.flatnonzero((requests >= REPORTED_FROM) & (grown | (requests < told)))[:REPORTS]
+        self._told[rows[due]] = requests[due]
+        return due

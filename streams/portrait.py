@@ -1,0 +1,119 @@
+"""Portrait: a group of accounts as named numbers: pooled, and compared with one another."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.detector import BoolVector, FloatVector, IntVector
+from models.kinship import GROUP_OF, GROUPS, Kin
+from models.same_source import LEAST_PROMPTS, Sources
+
+from .acquaintances import reported
+from .features import Features, features
+from .pooled import pooled
+from .profiles import Block
+
+PACED_FROM: Final = 4.0
+"""Requests from which an account's rate is compared with the others'."""
+
+HOUR_MS: Final = 3_600_000.0
+
+
+def portraits(
+    groups: Sequence[Kin],
+    table: npt.NDArray[np.void],
+    newcomer: BoolVector,
+    everywhere: float,
+    sources: Sources,
+    now: int,
+) -> tuple[Features, Block]:
+    """Features of each group, and the pooled profiles they come from. `table` holds all acquaintances, `newcomer` says
+    which of them are new, `everywhere` is their share among all; `now` in ms."""
+    members = np.concatenate([kin.members for kin in groups])
+    group = np.repeat(np.arange(len(groups)), [len(kin.members) for kin in groups])
+    profiles = reported(table[members])
+    whole = pooled(profiles, group, np.full(len(groups), max(now, int(profiles["at"].max(initial=0)))))
+    found = dict(features(whole))
+    count = len(groups)
+    found["shared_kinds"], found["rarity"] = _sharing(groups)
+    found["newcomers"] = _mean(newcomer[members].astype(np.float64), group, count)
+    found["newcomers_everywhere"] = np.full(count, everywhere)
+    found["accounts"] = np.bincount(group, minlength=count).astype(np.float64)
+    requests = profiles["totals"][:, 0]
+    paced = requests >= PACED_FROM
+    hours = np.maximum((now - profiles["first_at"]) / HOUR_MS, 0.25)
+    found["paced"] = np.bincount(group[paced], minlength=count).astype(np.float64)
+    rate = np.where(paced, np.log(np.maximum(requests, 1.0) / hours), np.nan)
+    found["rate_variation"] = _spread(rate, group, count)
+    found["typical_variation"] = np.full(count, 1.2)
+    sent, got = (profiles["totals"][:, i] / np.maximum(requests, 1.0) for i in (1, 2))
+    lengths = [_spread(np.where(paced, np.log(np.maximum(x, 1.0)), np.nan), group, count) for x in (sent, got)]
+    found["length_variation"] = np.maximum(*lengths)
+    found["sameness"] = _sameness(profiles, group, count, sources)
+    return found, whole
+
+
+def topics(profiles: Block) -> tuple[npt.NDArray[np.float64], FloatVector]:
+    """The mean topic of each profile (profiles, 64) and its effective number of prompts, (sum w)^2 / sum w^2."""
+    total, squares = profiles["topic_weights"].T
+    prompts = np.where(squares > 0, total * total / np.maximum(squares, 1e-12), 0.0)
+    means = profiles["topic"].astype(np.float64) / np.maximum(total, 1e-12)[:, None]
+    return means, prompts
+
+
+def _sharing(groups: Sequence[Kin]) -> tuple[FloatVector, FloatVector]:
+    """In how many independent groups of kinds at least a third of the owners share one trait, and log-odds of the best
+    of each, added up."""
+    best = np.zeros((len(groups), len(GROUPS)))
+    shared = np.zeros((len(groups), len(GROUPS)))
+    for row, kin in enumerate(groups):
+        for _, kind, share, background in kin.traits:
+            own = GROUP_OF[kind]
+            shared[row, own] = max(shared[row, own], share)
+            best[row, own] = max(best[row, own], share * -np.log(background))
+    return (shared >= 1 / 3).sum(axis=1).astype(np.float64), best.sum(axis=1)
+
+
+def _sameness(profiles: Block, group: IntVector, count: int, sources: Sources) -> FloatVector:
+    """The mean log Bayes factor that a member draws from what the rest of its group draws from; each is bounded to 4,
+    so that no member decides alone. NaN with fewer than three that have prompts enough."""
+    means, prompts = topics(profiles)
+    enough = np.flatnonzero(prompts >= LEAST_PROMPTS)
+    result = np.full(count, np.nan)
+    if not len(enough) or not len(sources.between):
+        return result
+    means, prompts, group = means[enough], prompts[enough], group[enough]
+    placed = sources.place(means)
+    total = np.zeros((count, placed.shape[1]))
+    np.add.at(total, group, placed * prompts[:, None])
+    size = np.bincount(group, weights=prompts, minlength=count)
+    rest = size[group] - prompts
+    several = np.flatnonzero((rest > 0) & (np.bincount(group, minlength=count)[group] >= 3))
+    if not len(several):
+        return result
+    others = (total[group] - placed * prompts[:, None])[several] / rest[several, None]
+    # The rest of a group is many accounts; were it one source, so many prompts would place it exactly.
+    said = np.clip(sources.log_bayes_factor(placed[several], others, prompts[several], rest[several]), -4.0, 4.0)
+    return _mean(said, group[several], count)
+
+
+def _mean(values: FloatVector, group: IntVector, count: int) -> FloatVector:
+    size = np.bincount(group, minlength=count)
+    mean: FloatVector = np.where(size > 0, np.bincount(group, values, count) / np.maximum(size, 1), np.nan)
+    return mean
+
+
+def _spread(values: FloatVector, group: IntVector, count: int) -> FloatVector:
+    """Half the distance between the 16th and the 84th percentile of each group (one standard deviation, if normal),
+    less sensitive to a few members than that; NaN is left out. Of logarithms: about the relative variation."""
+    spread = np.full(count, np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.lexsort((values[known], group[known]))]
+    starts = np.searchsorted(group[order], np.arange(count))
+    ends = np.searchsorted(group[order], np.arange(count), side="right")
+    for row in np.flatnonzero(ends - starts >= 3).tolist():
+        low, high = np.quantile(values[order[starts[row] : ends[row]]], (0.16, 0.84))
+        spread[row] = (high - low) / 2
+    return spread
