@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench chaos lock clean
+.PHONY: demo test lint bench chaos manifests lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -18,6 +18,24 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Whether Kubernetes and its operators take what stands under k8s/. Fetches their schemas once, into .tools.
+manifests: .venv/ready .tools/ready
+	$(BIN)/python -m pytest tests/manifests tests/test_manifests.py $(ARGS)
+
+.tools/ready: requirements-tools.lock requirements-sbom.lock
+ifdef UV
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .tools
+	$(UV) pip install --quiet --python .tools/bin/python --require-hashes --requirement requirements-tools.lock
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .tools/sbom
+	$(UV) pip install --quiet --python .tools/sbom/bin/python --require-hashes --requirement requirements-sbom.lock
+else
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-tools.lock
+	$(PYTHON) -m venv .tools/sbom
+	.tools/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-sbom.lock
+endif
+	touch $@
 
 # Workers and broker are hurt in six ways, twenty times each, on a real Apache Kafka: about half an hour.
 chaos: .venv/ready
@@ -48,9 +66,13 @@ else
 endif
 	touch $@
 
+# requirements.lock is for working on it, -image.lock for the image: the same versions, without dev and embedded.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 lock:
-	uv pip compile --quiet --universal --extra embedded --extra dev --python-version 3.11 --generate-hashes --no-header \
-		--output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra embedded --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
+	$(COMPILE) --group tools --output-file requirements-tools.lock
+	$(COMPILE) --group sbom --output-file requirements-sbom.lock
 
 clean:
-	rm -rf .venv .kafka .cache dist build
+	rm -rf .venv .tools .kafka .cache dist build

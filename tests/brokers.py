@@ -16,7 +16,13 @@ from streams.engine.embedded import embedded
 
 FOR_TESTS = {
     name: os.environ.pop(name)
-    for name in ("STILLWATCH_KAFKA", "STILLWATCH_REQUIRE_KAFKA", "STILLWATCH_CHAOS_SEED", "STILLWATCH_CHAOS_ROUNDS")
+    for name in (
+        "STILLWATCH_KAFKA",
+        "STILLWATCH_REQUIRE_KAFKA",
+        "STILLWATCH_REQUIRE_TOOLS",
+        "STILLWATCH_CHAOS_SEED",
+        "STILLWATCH_CHAOS_ROUNDS",
+    )
     if name in os.environ
 }
 """What is said to the tests, taken out of the environment: the workers they start refuse what they do not know."""
