@@ -125,6 +125,7 @@ _RECORD: Final = {
         "number": {"type": "integer", "minimum": 1, "description": "Counts the chain's records."},
         "previous": {**_DIGEST, "description": "`hash` of the record before; zeros for the first."},
         "verdict": {"$ref": "#/components/schemas/Verdict"},
+        "feedback": {"$ref": "#/components/schemas/Feedback", "description": "What was said that led to the verdict."},
         "hash": {**_DIGEST, "description": "BLAKE2b of the record's bytes without this field."},
     },
 }

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.feedback import encode as encode_feedback
 from gateway.verdict import encode
 from sinks.policy import Decision
 
@@ -20,7 +21,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What a record says beside its own hash.
 
     `writer` names one chain (a partition in one run of a worker), `number` counts its records from 1,
-    `previous` is the hash of the record before it. The verdict stays raw here: a chain outlives the shape of
+    `previous` is the hash of the record before it. Verdict and feedback stay raw here: a chain outlives the shape of
     what it holds.
     """
 
@@ -28,6 +29,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     previous: str
     verdict: msgspec.Raw
+    feedback: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """What somebody said that led to the verdict; absent when the detector came to it by itself."""
 
 
 class Chain:
@@ -47,7 +50,8 @@ class Chain:
         """The next record: one JSON object, no line end. The end of a verdict is recorded as `allow`."""
         self.number += 1
         verdict = msgspec.Raw(encode(decision.verdict))
-        entry = Entry(writer=self.writer, number=self.number, previous=self.hash, verdict=verdict)
+        feedback = msgspec.UNSET if decision.feedback is None else msgspec.Raw(encode_feedback(decision.feedback))
+        entry = Entry(writer=self.writer, number=self.number, previous=self.hash, verdict=verdict, feedback=feedback)
         body = msgspec.json.encode(entry)
         self.hash = _hash(body)
         return body[:-1] + b',"hash":"' + self.hash.encode() + b'"}'

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from gateway.feedback import Feedback
 from gateway.verdict import ACTIONS, Verdict
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -29,7 +30,11 @@ PACKAGED: Final = Path(__file__).with_name("policy.toml")
 LONGEST_SECONDS: Final = 366 * 86_400
 """No verdict of the detector outlives a year: by then nobody remembers why it stands."""
 
-_LADDER: Final = ACTIONS[1:]  # `allow` is no rung
+LADDER: Final = ACTIONS[1:]
+"""The actions that a rung may have, mildest first."""
+
+UNSAID_SECONDS: Final = 86_400
+"""How long a verdict lives whose rung the policy does not have."""
 
 
 class PolicyError(ValueError):
@@ -83,6 +88,23 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     parameters: dict[str, float | str] = {}
 
 
+class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people have said for an account: for `days` it divides its odds of being an attack by `odds`."""
+
+    days: float
+    odds: float
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What follows when people have told us about an account. What the file does not say does not happen."""
+
+    confirmed: str | None = None
+    verification_failed: str | None = None
+    appeal_days: float = 0
+    verified: Trust | None = None
+    cleared: Trust | None = None
+
+
 class Exempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A subject that never goes above watch, for ever or until an instant."""
 
@@ -106,6 +128,8 @@ class Decision:
     """A verdict to announce: a new one, a renewed one, or the end of one."""
 
     verdict: Verdict
+    feedback: Feedback | None = None
+    """What was said that led to it; None when the detector came to it by itself."""
 
     @property
     def lifted(self) -> bool:
@@ -116,8 +140,9 @@ class Decision:
 class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     """Scores and exposure in, rungs out. It never changes, reads no clock and remembers no subject.
 
-    Rung 0 is none, rung i is the i-th of the file, disabled ones counted. Doubt (a score that is not a
-    number) resolves to no rung: a fault of ours must never be an outage of a customer.
+    A rung is the place of its action in `gateway.verdict.ACTIONS`, whatever the file leaves out, so that it means the
+    same under every policy; 0 is none. Doubt (a score that is not a number) resolves to no rung: a fault of ours must
+    never be an outage of a customer.
     """
 
     version: str
@@ -126,6 +151,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     rungs: tuple[Rung, ...]
     mode: Mode = "enforce"
     exempt: tuple[Exempt, ...] = ()
+    feedback: Told = Told()
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Policy":
@@ -157,22 +183,27 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
 
     @cached_property
     def rulings(self) -> tuple[Ruling, ...]:
-        """What each rung publishes; index 0 is `allow`.
+        """What each rung publishes, one for each of ACTIONS; index 0 is `allow`.
 
         A subject has one verdict. On a shadow rung above an enforced one it keeps the enforced action, and
-        the parameter `shadow` names what it would have met: trying out a harsher rung must set nobody free.
+        the parameter `shadow` names what it would have met: trying out a harsher rung must set nobody free. Who stands
+        on a rung that the file does not have meets the next milder one that it has, or else is watched.
         """
+        of_action = {rung.action: rung for rung in self.rungs}
         rulings = [Ruling("allow", self.mode, 0, {})]
+        ruling = Ruling("watch", self.mode, UNSAID_SECONDS, {})
         enforced: Rung | None = None
-        for rung in self.rungs:
-            shadow = "shadow" in (self.mode, rung.mode)
-            if shadow and enforced:
-                parameters = enforced.parameters | {"shadow": rung.action}
-                rulings.append(Ruling(enforced.action, "enforce", enforced.seconds, parameters))
-                continue
-            rulings.append(Ruling(rung.action, "shadow" if shadow else "enforce", rung.seconds, rung.parameters))
-            if rung.enabled and not shadow:
-                enforced = rung
+        for action in LADDER:
+            rung = of_action.get(action)
+            if rung is not None:
+                shadow = "shadow" in (self.mode, rung.mode)
+                if shadow and enforced:
+                    parameters = enforced.parameters | {"shadow": rung.action}
+                    ruling = Ruling(enforced.action, "enforce", enforced.seconds, parameters)
+                else:
+                    ruling = Ruling(action, "shadow" if shadow else "enforce", rung.seconds, rung.parameters)
+                    enforced = rung if rung.enabled and not shadow else enforced
+            rulings.append(ruling)
         return tuple(rulings)
 
     def rungs_for(
@@ -183,18 +214,20 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         share_of_budget: Floats,
         rung_now: Rungs,
         exempt: Bools | None = None,
+        verified: Bools | None = None,
     ) -> Rungs:
         """The rung of each subject: one row a subject in every vector, in and out.
 
         `score` in [0, 1]; `requests` and `share_of_budget` served in its lifetime; `kinds` of evidence;
         `rung_now` where it stands. It climbs to the highest rung whose conditions it meets, and holds any
         rung at or below its own while its score is at least that rung's `leave`. Exempt subjects go no
-        higher than watch.
+        higher than watch; who is verified is not asked to verify again.
         """
         result = np.zeros(len(score), np.int8)
-        for index, rung in enumerate(self.rungs, 1):
+        for rung in self.rungs:
             if not rung.enabled:
                 continue
+            index = ACTIONS.index(rung.action)
             floor = requests >= rung.requests
             if rung.share is not None:
                 floor = floor | (share_of_budget >= rung.share)
@@ -203,17 +236,25 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
             earned = enters | stays
             if exempt is not None and rung.action != "watch":
                 earned &= ~exempt
+            if verified is not None and rung.action == "verify":
+                earned &= ~verified
             result[earned] = index
         return result
 
     def rung_of(self, action: str) -> int:
-        """The rung with an action; the highest milder one where the ladder has none, at least the first."""
-        milder = [
-            index
-            for index, rung in enumerate(self.rungs, 1)
-            if action in _LADDER and _LADDER.index(rung.action) <= _LADDER.index(action)
-        ]
-        return max(milder, default=1)
+        """The rung with an action; one that is unknown counts as watch."""
+        return ACTIONS.index(action) if action in LADDER else 1
+
+    def trusted(self, score: Floats, verified: Bools, cleared: Bools) -> Floats:
+        """Scores as they count for accounts that people spoke for: their odds divided by what the policy says."""
+        told, odds = self.feedback, np.ones(len(score))
+        if told.verified is not None:
+            odds[verified] *= told.verified.odds
+        if told.cleared is not None:
+            odds[cleared] *= told.cleared.odds
+        # s / (s + (1 - s) * odds) is 0 / 0 nowhere, for odds are at least 1.
+        counted: Floats = score / (score + (1.0 - score) * odds)
+        return np.where(odds == 1.0, score, counted)
 
     def exempts(self, scope: str, value: str, at: int) -> bool:
         """Whether a subject is exempt at an instant (ms UTC)."""
@@ -252,6 +293,9 @@ _FIELDS: Final[dict[str, type[msgspec.Struct]]] = {
     "prices": Prices,
     "prices.models": Price,
     "rungs": Rung,
+    "feedback": Told,
+    "feedback.verified": Trust,
+    "feedback.cleared": Trust,
     "exempt": Exempt,
 }
 
@@ -310,6 +354,7 @@ def _complaints(policy: Policy) -> Iterator[str]:
     for index, rung in enumerate(policy.rungs):
         yield from _complaints_of_rung(f"rungs[{index}]", rung)
     yield from _complaints_of_order(policy.rungs)
+    yield from _complaints_of_feedback(policy.feedback)
     for index, row in enumerate(policy.exempt):
         if not row.value:
             yield f"exempt[{index}].value: empty"
@@ -317,9 +362,24 @@ def _complaints(policy: Policy) -> Iterator[str]:
             yield f"exempt[{index}].until: {row.until} has no time zone; write it with a Z for UTC"
 
 
+def _complaints_of_feedback(told: Told) -> Iterator[str]:
+    for field in ("confirmed", "verification_failed"):
+        action = getattr(told, field)
+        if action is not None and action not in LADDER:
+            yield f"feedback.{field}: {_unknown('action', action, LADDER)}"
+    if not 0 <= told.appeal_days <= 366:
+        yield f"feedback.appeal_days: {told.appeal_days} is not between 0 and 366"
+    for field in ("verified", "cleared"):
+        trust = getattr(told, field)
+        if trust is not None and not 0 < trust.days <= 3_660:
+            yield f"feedback.{field}.days: {trust.days} is not between 0 and 3,660"
+        if trust is not None and not 1 <= trust.odds <= 1e9:
+            yield f"feedback.{field}.odds: {trust.odds} does not divide: it must be at least 1"
+
+
 def _complaints_of_rung(where: str, rung: Rung) -> Iterator[str]:
-    if rung.action not in _LADDER:
-        yield f"{where}.action: {_unknown('action', rung.action, _LADDER)}"
+    if rung.action not in LADDER:
+        yield f"{where}.action: {_unknown('action', rung.action, LADDER)}"
     for field, value in (("score", rung.score), ("leave", rung.leave), ("share", rung.share)):
         if value is not None and not 0 <= value <= 1:
             yield f"{where}.{field}: {value} is not between 0 and 1"
@@ -347,7 +407,7 @@ def _complaints_of_order(rungs: tuple[Rung, ...]) -> Iterator[str]:
         milder, rung, where = rungs[index - 1], rungs[index], f"rungs[{index}]"
         if rung.action in (earlier.action for earlier in rungs[:index]):
             yield f'{where}.action: "{rung.action}" is there already'
-        elif _LADDER.index(rung.action) < _LADDER.index(milder.action):
+        elif LADDER.index(rung.action) < LADDER.index(milder.action):
             yield f'{where}.action: "{rung.action}" is milder than "{milder.action}" before it; mildest first'
         if rung.score <= milder.score:
             yield f"{where}.score: {rung.score} does not rise above {milder.score} of rungs[{index - 1}]"

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import zstandard
 
+from gateway.feedback import Feedback
 from gateway.verdict import Exposure, Reason, Verdict
 from models import score as scoring
 from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
@@ -17,10 +18,12 @@ from models.signals import WORDS, TermIndices, evidence
 from models.snapshot import SnapshotError
 from sinks.policy import Decision, Policy
 
+from . import hearing
 from .batch import Batch, Record, SetAside, read
 from .features import DETECTOR_FEATURES, Features, features, matrix
+from .hearing import THROTTLE, Heard
 from .links import Linker
-from .profiles import TOTALS, Block, Profiles, observe
+from .profiles import TOTALS, Block, Profiles, moment, observe
 from .repeats import Repeats
 from .standing import Standing, Standings, UnreadableStandingError
 from .standing import decode as decode_standing
@@ -36,6 +39,8 @@ JUDGED_FROM: Final = 16
 
 LESSON_MS: Final = 900_000
 """Event time between two lessons of one account: whoever sends most must not be what is normal."""
+
+DAY_MS: Final = 86_400_000
 
 _WORDS: Final = tuple(WORDS)
 
@@ -144,6 +149,46 @@ class Pipeline:
             batch.accounts[-1],
         )
 
+    def hear(self, records: Sequence[Record]) -> Heard:
+        """Take messages of the feedback topic, in their order; each changes its account's profile at once.
+
+        What the profile already contains (by the message's offset) is skipped. Each message heard is answered with one
+        decision, how the account stands now: announcing it again harms nobody, and the audit keeps what was said.
+        """
+        told, unreadable = hearing.read(records)
+        self.profiles.appeared.clear()
+        decisions: list[Decision] = []
+        for one in told:
+            decision = self._hear(one) if one.feedback.scope == "account" else None
+            if decision is not None:
+                decisions.append(decision)
+        self._standings.meet(self.profiles.appeared, self.profiles)
+        skipped = len(told) - len(decisions)
+        return Heard(len(decisions), skipped, decisions, unreadable, self.profiles.appeared.copy())
+
+    def _hear(self, told: hearing.Told) -> Decision | None:
+        feedback = told.feedback
+        rows = self.profiles.rows([feedback.value])
+        row, block = int(rows[0]), self.profiles.table[rows]
+        if told.offset <= block["heard"][0]:
+            return None
+        hearing.obey(block, told, self.policy)
+        rung = int(block["rung"][0])
+        block["ruled_at"] = feedback.at
+        if rung:
+            heapq.heappush(self._ends, (int(block["until"][0]), row))
+        values, largest = self._explained(block) if rung else ({}, None)
+        decision = self._decision(row, block, values, largest, feedback=feedback)
+        self.profiles.put(rows, block)
+        return decision
+
+    def _explained(self, one: Block) -> tuple[dict[str, float], TermIndices | None]:
+        """The features of one profile and the largest terms of its evidence, as it stands."""
+        if not one["at"][0]:
+            return {}, None
+        found = features(one)
+        return _of(found, 0), evidence(found, 1).terms[0]
+
     def _judge(self, rows: IntVector, block: Block, judged: IntVector) -> tuple[list[Decision], FloatVector]:
         """Score, decide and learn, for the profiles of a block that have enough to go on; in place."""
         enough, own = block[judged], rows[judged]
@@ -164,8 +209,14 @@ class Pipeline:
             if table["until"][row] != until or not table["rung"][row]:
                 continue
             block = table[row : row + 1].copy()
-            block["rung"], block["until"] = 0, 0
-            lifted.append(self._decision(row, block, 0, until, {}, None))
+            added_until = moment(block, "added_until")
+            held = added_until > until
+            block["rung"] = np.where(held, block["added"], 0)
+            block["until"] = np.where(held, added_until, 0)
+            block["ruled_at"] = until
+            if held[0]:
+                heapq.heappush(self._ends, (int(block["until"][0]), row))
+            lifted.append(self._decision(row, block, {}, None))
             self.profiles.put(np.array([row]), block)
         return lifted
 
@@ -238,10 +289,8 @@ class Pipeline:
         for position, row in enumerate(rows.tolist()):
             one = block[position : position + 1]
             one["seq"] -= 1
-            rung = int(one["rung"][0])
-            at = int(one["until"][0]) - self.policy.rulings[rung].seconds * 1000
-            standing = self._standings.of(row, at)
-            decisions.append(self._decision(row, one, rung, at, _of(found, position), largest[position], standing))
+            standing = self._standings.of(row, int(one["ruled_at"][0]))
+            decisions.append(self._decision(row, one, _of(found, position), largest[position], standing))
         return decisions
 
     def _live_rows(self) -> IntVector:
@@ -288,70 +337,89 @@ class Pipeline:
         share = policy.share_of_budget(totals["requests"], totals["output_tokens"], totals["reasoning_tokens"])
         exempt = self._exempt(rows, block)
         earned = policy.rungs_for(
-            block["score"].astype(np.float64), totals["requests"], scoring.kinds(block["evidence"]), share, was, exempt
-        )
+            self._trusted(block), totals["requests"], scoring.kinds(block["evidence"]), share, was, exempt,
+            self._verified(block),
+        )  # fmt: skip
         for position, standing in kin.items():
             # What a campaign has earned holds for its members, whatever each of them sent.
             theirs = policy.rung_of(standing.action)
-            if exempt is not None and exempt[position]:
+            if exempt[position]:
                 theirs = min(theirs, 1)
             earned[position] = max(earned[position], theirs)
+        # Who objects is not met more harshly before somebody has looked, or some days have gone by.
+        objects = moment(block, "appealed_at") + policy.feedback.appeal_days * DAY_MS > at
+        earned = np.where(objects, np.minimum(earned, was), earned)
         over = block["until"] <= at
         # A rung holds for its time: it is left early only upwards, so an account that slows down is not let off at
         # once.
         rung = np.where(over | (earned > was), earned, was)
+        added_until = moment(block, "added_until")
+        held = np.where(added_until > at, block["added"], 0)
+        rung = np.maximum(rung, held)
         seconds = np.array([ruling.seconds for ruling in policy.rulings])
         stale = (rung > 0) & (earned >= rung) & (block["until"] - at < seconds[rung] * 500)
         announced = np.flatnonzero((rung != was) | stale)
+        # People's own verdict lasts as long as they said, and is not renewed.
+        kept = (rung > earned) & (rung == held)
+        until = np.where(kept, added_until, np.where(rung > 0, at + seconds[rung] * 1000, 0))
+        struck = (rung >= THROTTLE) & (was < THROTTLE)
+        block["strikes"] = np.minimum(block["strikes"].astype(np.int64) + struck, 255)
+        block["struck_at"] = np.where(struck, at // 1000, block["struck_at"])
         block["rung"] = rung
         decisions = []
         for position in announced.tolist():
             one = block[position : position + 1]
             row = int(rows[position])
-            ruling = policy.rulings[int(rung[position])]
-            one["until"] = at[position] + ruling.seconds * 1000 if rung[position] else 0
+            one["until"], one["ruled_at"] = until[position], at[position]
             if rung[position]:
-                heapq.heappush(self._ends, (int(one["until"][0]), row))
-            values = _of(found, position)
-            decisions.append(
-                self._decision(
-                    row, one, int(rung[position]), int(at[position]), values, largest[position], kin.get(position)
-                )
-            )
+                heapq.heappush(self._ends, (int(until[position]), row))
+            decisions.append(self._decision(row, one, _of(found, position), largest[position], kin.get(position)))
         return decisions
 
     def _kin(self, rows: IntVector, block: Block, at: IntVector) -> dict[int, Standing]:
         """The standings of a block's accounts by position; their scores and instants (`at`) take them in.
 
         An account is an attacker's if it shows so itself or if its campaign is one: the chance that neither holds is
-        the product.
+        the product. A false alarm speaks against the campaign as well.
         """
         found = {}
-        for position in np.flatnonzero(self._standings.among(rows)).tolist():
+        among = self._standings.among(rows) & ~self._cleared(block)
+        for position in np.flatnonzero(among).tolist():
             standing = self._standings.of(int(rows[position]), int(at[position]))
-            if standing is not None:
+            if standing is not None and standing.at >= moment(block, "cleared_at")[position]:
                 found[position] = standing
                 at[position] = max(at[position], standing.at)
                 own = float(block["score"][position])
                 block["score"][position] = 1.0 - (1.0 - own) * (1.0 - standing.score)
         return found
 
-    def _exempt(self, rows: IntVector, block: Block) -> BoolVector | None:
-        if not self.policy.exempt:
-            return None
-        names = (self.profiles.name(row) for row in rows.tolist())
-        exempt = [
-            self.policy.exempts("account", name, at) for name, at in zip(names, block["at"].tolist(), strict=True)
-        ]
-        return np.array(exempt, dtype=bool)
+    def _exempt(self, rows: IntVector, block: Block) -> BoolVector:
+        exempt: BoolVector = moment(block, "licensed_until") > block["at"]
+        if self.policy.exempt:
+            names = (self.profiles.name(row) for row in rows.tolist())
+            told = zip(names, block["at"].tolist(), strict=True)
+            exempt |= np.array([self.policy.exempts("account", name, at) for name, at in told], dtype=bool)
+        return exempt
+
+    def _verified(self, block: Block) -> BoolVector:
+        trust = self.policy.feedback.verified
+        return _within(block, "verified_at", 0.0 if trust is None else trust.days)
+
+    def _cleared(self, block: Block) -> BoolVector:
+        trust = self.policy.feedback.cleared
+        return _within(block, "cleared_at", 0.0 if trust is None else trust.days)
+
+    def _trusted(self, block: Block) -> FloatVector:
+        return self.policy.trusted(block["score"].astype(np.float64), self._verified(block), self._cleared(block))
 
     def _decision(
-        self, row: int, one: Block, rung: int, at: int, values: dict[str, float],
-        largest: TermIndices | None, standing: Standing | None = None,
+        self, row: int, one: Block, values: dict[str, float], largest: TermIndices | None,
+        standing: Standing | None = None, feedback: Feedback | None = None,
     ) -> Decision:  # fmt: skip
-        """Write the verdict of one account; `one` is its profile (a block of 1), its `seq` goes up."""
+        """Write the verdict of one account as its profile (a block of 1) stands; its `seq` goes up."""
         one["seq"] += 1
         profile = one[0]
+        rung, at = int(profile["rung"]), int(profile["ruled_at"])
         ruling = self.policy.rulings[rung]
         name, seq = self.profiles.name(row), int(profile["seq"])
         reasons = () if largest is None else tuple(self._reasons(profile["evidence"], values, largest))
@@ -380,12 +448,13 @@ class Pipeline:
                 share_of_budget=round(float(share[0]), 6),
             ),
             parameters=ruling.parameters,
-            expires_at=at + ruling.seconds * 1000,
+            expires_at=max(int(profile["until"]), at),
+            origin="analyst" if _held(one) else "detector",
             mode=ruling.mode,
             policy=self.policy.version,
             model=scoring.VERSION,
         )
-        return Decision(verdict)
+        return Decision(verdict, feedback)
 
     def _reasons(self, weights: FloatVector, values: dict[str, float], largest: TermIndices) -> Iterable[Reason]:
         order = np.argsort(-weights, kind="stable")[:REASONS_SHOWN]
@@ -395,6 +464,17 @@ class Pipeline:
                 return
             term = largest[column] if column < len(largest) else -1
             yield self.typical.reason(scoring.NAMES[column], weight, None if term < 0 else _WORDS[term], values)
+
+
+def _held(one: Block) -> bool:
+    """Whether it stands where people put it, and for as long as they said."""
+    return bool(one["rung"] == one["added"] and one["until"] == moment(one, "added_until") and one["rung"] > 0)
+
+
+def _within(block: Block, name: str, days: float) -> BoolVector:
+    """Whether an instant of each profile, if it ever was, lies less than so many days before its newest request."""
+    within: BoolVector = (block[name] > 0) & (block["at"] - moment(block, name) < days * DAY_MS)
+    return within
 
 
 def _of(found: Features, position: int) -> dict[str, float]:

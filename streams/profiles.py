@@ -11,6 +11,7 @@ from models.score import NAMES
 
 from .batch import TOPIC_SIZE, Batch
 from .distinct import EPOCH_MS, Hashes, registers
+from .layouts import upgraded
 from .windows import HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed, weights
 
 VOLUMES: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens")
@@ -36,8 +37,13 @@ MODEL_BUCKETS: Final = 4
 IDLE_MS: Final = 35 * 86_400_000
 """Five weeks: by then a week's window holds less than 1 % of what it held."""
 
+KEPT_MS: Final = 400 * 86_400_000
+"""What people have told us about an account is remembered for so long after they did, however silent the account is.
+"""
+
 LAYOUT: Final = 2
-"""Raise it when a field changes meaning: stored profiles of another layout are refused, never misread."""
+"""Raise it when a field is added or changes meaning, and add the layout before it to `layouts.py`: a stored profile
+is brought up to date or refused, never misread."""
 
 PROFILE: Final = np.dtype(
     [
@@ -50,6 +56,7 @@ PROFILE: Final = np.dtype(
         ("offset", np.int64),  # the last request of the topic that this row contains
         ("seq", np.int64),  # how many verdicts this account has had
         ("until", np.int64),  # when its rung ends, ms; 0 on no rung
+        ("ruled_at", np.int64),  # when its verdict was last announced, ms
         ("scored_at", np.int64),  # when `evidence` was weighed, ms
         ("taught_at", np.int64),  # when the detectors last learned from it, ms
         ("opened_at", np.float64),  # when the account was opened, ms; NaN while unknown
@@ -65,12 +72,23 @@ PROFILE: Final = np.dtype(
         ("evidence", np.float32, len(NAMES)),  # held log-odds of each signal
         ("score", np.float32),
         ("models", np.float32, (2, MODEL_BUCKETS)),  # decayed requests by model, of a day and of a week
+        # What people said: instants in seconds UTC (see `moment`), 0 where there is none.
+        ("struck_at", np.uint32),  # when it last came onto a rung that costs it something
+        ("added_until", np.uint32),  # until when people hold it on the rung `added`
+        ("verified_at", np.uint32),  # when the customer showed who they are
+        ("cleared_at", np.uint32),  # when people last wiped out its suspicion
+        ("licensed_until", np.uint32),  # until when it may do as it does
+        ("appealed_at", np.uint32),  # when the customer last objected
+        ("heard", np.int32),  # the last message of the feedback topic that this row contains
         ("minutes", np.uint16, MINUTES.slots),
         ("plan", np.uint16),  # a hash of the newest plan; 0 while unknown
         ("hours", np.uint8, HOURS.slots),
         *((f"{kind}_seen", np.uint8, (2, size)) for kind, size in DISTINCT.items()),
-        ("rung", np.int8),  # where it stands on the policy's ladder; 0 is none
-        ("spare", np.uint8, 5),
+        ("rung", np.int8),  # the action it meets, by its place in gateway.verdict.ACTIONS; 0 is none
+        ("added", np.int8),  # the least that people hold it to, likewise
+        ("strikes", np.uint8),  # how often it came onto a rung that costs it something
+        ("shadowed", np.bool_),  # its verdict stands announced as a shadow one
+        ("spare", np.uint8, 6),
     ]
 )
 """One profile, about 1.7 KB. Fields are views with one row an account; a whole row moves, or is stored, as one piece.
@@ -81,6 +99,11 @@ STORED: Final = np.dtype([("layout", np.int64), ("profile", PROFILE)])
 
 Block = npt.NDArray[np.void]
 
+_IDENTITY: Final = (
+    "offset", "heard", "seq", "taught_at", "ruled_at", "opened_at", "plan", "verified_at", "cleared_at",
+    "licensed_until",
+)  # fmt: skip
+
 _FIRST_BYTE: Final = {name: place[1] for name, place in (PROFILE.fields or {}).items()}
 
 
@@ -88,8 +111,25 @@ def blank(rows: int) -> Block:
     """Profiles that have seen nothing."""
     block = np.zeros(rows, dtype=PROFILE)
     block["offset"] = -1
+    block["heard"] = -1
     block["opened_at"] = np.nan
     return block
+
+
+def moment(block: Block, name: str) -> IntVector:
+    """An instant that is kept in seconds, in ms."""
+    return block[name].astype(np.int64) * 1000
+
+
+def clear(block: Block) -> None:
+    """Make profiles those of strangers, in place: what they did is forgotten with all suspicion that came of it.
+
+    What remains is who they are: when the account was opened, what people have told us, how far the topics were read.
+    """
+    clean = blank(len(block))
+    for name in _IDENTITY:
+        clean[name] = block[name]
+    block[:] = clean
 
 
 def observe(block: Block, batch: Batch, cost: FloatVector, groups: Groups) -> None:
@@ -203,6 +243,33 @@ def _add_distinct(
             np.maximum.at(flat, index, rank)
 
 
+_THIS_LAYOUT: Final = LAYOUT.to_bytes(8, "little")
+
+
+def _brought_up(account: str, row: bytes) -> bytes:
+    """A stored row of an earlier layout as one of this."""
+    if row[:8] == _THIS_LAYOUT:
+        raise ValueError(
+            f"stored profile of account {account!r}: {len(row)} bytes, where layout {LAYOUT} has {STORED.itemsize}"
+        )
+    stored = np.zeros(1, dtype=STORED)
+    stored["layout"] = LAYOUT
+    stored["profile"] = blank(1)
+    try:
+        upgraded(row, stored["profile"], NAMES)
+    except ValueError as error:
+        raise ValueError(f"stored profile of account {account!r}: {error}") from error
+    return stored.tobytes()
+
+
+def _last(block: Block) -> IntVector:
+    """When each profile was last of use, for forgetting by (ms; 0 where the row is free)."""
+    told = np.maximum(block["verified_at"], block["cleared_at"])
+    kept = np.where(told > 0, told.astype(np.int64) * 1000 + (KEPT_MS - IDLE_MS), 0)
+    last: IntVector = np.maximum(np.maximum(block["at"], kept), moment(block, "licensed_until"))
+    return last
+
+
 def packed(block: Block) -> bytes:
     """Profiles as they are stored: for each a layout number, then the row."""
     stored = np.empty(len(block), dtype=STORED)
@@ -226,7 +293,8 @@ class Profiles:
     """The profiles of one partition: a table with one row an account, and where each account's row is.
 
     At most `most` are kept. An account silent for IDLE_MS is forgotten; when there are too many, those silent for
-    longest go first. An account with a verdict in force stays.
+    longest go first. An account with a verdict in force stays, and so does one that people told us about within KEPT_MS
+    while there is room.
     """
 
     def __init__(self, most: int = 2_000_000) -> None:
@@ -266,7 +334,8 @@ class Profiles:
 
     @property
     def height(self) -> int:
-        """Rows of the table that have ever been used; free ones among them have `at` 0."""
+        """Rows of the table that have ever been used. Free ones among them, and accounts of which there was nothing but
+        feedback, have `at` 0."""
         return len(self._names)
 
     def reserve(self, accounts: int) -> None:
@@ -286,14 +355,15 @@ class Profiles:
         """
         end = min(self._swept + 4_096 + self.height // 16, self.height)
         looked_at = self.table[self._swept : end]
-        silent = (looked_at["at"] > 0) & (looked_at["at"] < now - IDLE_MS) & (looked_at["rung"] == 0)
-        gone = np.flatnonzero(silent) + self._swept
+        last = _last(looked_at)
+        gone = np.flatnonzero((last > 0) & (last < now - IDLE_MS) & (looked_at["rung"] == 0)) + self._swept
         self._swept = end % max(self.height, 1)
         if len(self) - len(gone) > self.most:
             # A little below the limit, so that the next new account does not start this again.
             surplus = len(self) - self.most + self.most // 16
             table = self.table[: self.height]
-            order = np.where((table["at"] > 0) & (table["rung"] == 0), table["at"], np.iinfo(np.int64).max)
+            last = _last(table)
+            order = np.where((last > 0) & (table["rung"] == 0), last, np.iinfo(np.int64).max)
             oldest = np.argpartition(order, min(surplus, self.height) - 1)[:surplus]
             gone = np.union1d(gone, oldest[order[oldest] < np.iinfo(np.int64).max])
         for row in gone.tolist():
@@ -321,21 +391,14 @@ class Profiles:
     def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> IntVector:
         """Take rows that `changed` once gave, all at once; a later row of the same account wins, None removes it.
 
-        Returns where they are now. Raises ValueError for a row of another layout or length: none is ever misread.
+        Rows of an earlier layout are brought up to date. Returns where they are now. Raises ValueError for a row of a
+        layout or length that is not known: none is ever misread.
         """
         newest = {account: row for account, row in dict(rows).items() if row is not None}
         for account, row in newest.items():
-            if len(row) != STORED.itemsize:
-                raise ValueError(
-                    f"stored profile of account {account!r}: {len(row)} bytes, "
-                    f"where layout {LAYOUT} has {STORED.itemsize}"
-                )
+            if len(row) != STORED.itemsize or row[:8] != _THIS_LAYOUT:
+                newest[account] = _brought_up(account, row)
         stored = np.frombuffer(b"".join(newest.values()), dtype=STORED)
-        for position in np.flatnonzero(stored["layout"] != LAYOUT).tolist():
-            raise ValueError(
-                f"stored profile of account {list(newest)[position]!r}: layout {stored['layout'][position]}, "
-                f"where this release reads layout {LAYOUT}"
-            )
         places = self.rows(newest)
         self.table[places] = stored["profile"]
         return places

@@ -1,5 +1,6 @@
 """What a score earns, and what a policy file may not say."""
 
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -167,9 +168,7 @@ def test_in_shadow_mode_every_rung_is_shadow():
 
 def test_trying_out_a_harsher_rung_keeps_the_milder_one_enforced():
     trial = Policy.parse(
-        TEXT.replace('"verify"', '"verify"\nmode = "shadow"')
-        .replace('"degrade"', '"degrade"\nmode = "shadow"')
-        .replace('"suspend"', '"suspend"\nmode = "shadow"'),
+        re.sub('(action = "(verify|degrade|suspend)")', '\\1\\nmode = "shadow"', TEXT),
         "policy.toml",
     )
     assert trial.rulings[VERIFY] == Ruling("throttle", "enforce", 21_600, {"rpm": 20, "shadow": "verify"})

@@ -192,7 +192,7 @@ def test_a_row_of_another_layout_is_refused_never_misread() -> None:
     stored = observed([request("ada"), request("bob")]).changed()
     (account, row) = stored[1]
     assert row is not None
-    with pytest.raises(ValueError, match=rf"account 'bob': layout {LAYOUT + 1}, where this release reads"):
+    with pytest.raises(ValueError, match=rf"account 'bob': layout {LAYOUT + 1}, which this release does not know"):
         Profiles().restore([stored[0], (account, bytes([LAYOUT + 1]) + row[1:])])
     with pytest.raises(ValueError, match=r"account 'bob': \d+ bytes"):
         Profiles().restore([stored[0], (account, row[:-1])])
