@@ -130,6 +130,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError(f"{_variable('security')}={self.security} needs {needed}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise SettingsError(f"{_variable('tls_cert')} and {_variable('tls_key')} belong together")
+        for field in ("tls_ca", "tls_cert", "tls_key"):
+            path = getattr(self, field)
+            if path is not None and not Path(path).is_file():
+                raise SettingsError(f"{_variable(field)}: there is no file {path}")
         return self
 
     def connection(self) -> Connection:

@@ -6,12 +6,19 @@ from contextlib import asynccontextmanager
 from typing import Final, Literal, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from .settings import LARGEST_MESSAGE, PREFIX, Settings
 
 _DAY: Final = 86_400_000
 _VISIBLE_SECONDS: Final = 30
+_DENIED: Final = (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno)
 
 
 class TopicsError(RuntimeError):
@@ -91,6 +98,8 @@ async def create(settings: Settings) -> list[str]:
             for _, code, *text in response.topic_errors:
                 if code == TopicAlreadyExistsError.errno:
                     continue
+                if code in _DENIED:
+                    raise TopicsError(f"{name}: {settings.sasl_user or 'we'} may not create topics")
                 if code:
                     raise TopicsError(f"{name}: {(text and text[0]) or for_code(code).__name__}")
                 created.append(name)
@@ -119,7 +128,9 @@ def verify(found: dict[str, int], settings: Settings) -> None:
     """The rule behind `check`: `found` maps topic names to partitions."""
     missing = [topic.name(settings) for topic in TOPICS if topic.name(settings) not in found]
     if missing:
-        raise TopicsError(f"missing topics: {', '.join(missing)}; create them with: stillwatch topics create")
+        # Kafka does not name to a user what the user may not see.
+        unseen = f", or {settings.sasl_user} may not see them" if settings.sasl_user else ""
+        raise TopicsError(f"missing topics{unseen}: {', '.join(missing)}; create them with: stillwatch topics create")
     equal = [topic.name(settings) for topic in TOPICS if topic.partitions is None]
     if len({found[name] for name in equal}) > 1:
         sizes = ", ".join(f"{name} has {found[name]}" for name in equal)

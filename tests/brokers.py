@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +132,7 @@ def kafka_broker(folder: Path) -> Iterator[Broker]:
     if address:
         yield Broker("kafka", address)
         return
-    java = _kafka(folder)
+    java = own_kafka(folder)
     try:
         java.start()
         yield Broker("kafka", java.address, java=java)
@@ -140,15 +140,20 @@ def kafka_broker(folder: Path) -> Iterator[Broker]:
         java.end()
 
 
-def _kafka(folder: Path) -> Java:
+def own_kafka(folder: Path, *, client: str = "PLAINTEXT", more: str = "", formatting: Iterable[str] = ()) -> Java:
+    """A broker of our own on 127.0.0.1. Clients talk to it as `client` says; `more` are lines of its configuration,
+    `formatting` arguments for its storage tool.
+    """
     port, controller = free_port(), free_port()
     config = folder / "server.properties"
     config.write_text(
         f"""process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=CLIENT:{client},CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
 controller.listener.names=CONTROLLER
 log.dirs={folder / "logs"}
 auto.create.topics.enable=false
@@ -158,12 +163,15 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
-"""
+{more}"""
     )
     # No logging framework is configured on purpose: a quiet broker starts faster.
     java = ["java", "-Xms256m", "-Xmx512m", "-cp", f"{_jars()}/*"]
     storage = subprocess.run(
-        [*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", _cluster(), "-c", str(config)],
+        [
+            *(*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", _cluster(), "-c", str(config)),
+            *formatting,
+        ],
         capture_output=True,
         text=True,
     )

@@ -92,3 +92,9 @@ def test_the_readme_states_the_defaults() -> None:
             line for line in readme.splitlines() if line.startswith("| `") and f"`{name.upper()}`" in line.split("|")[1]
         ]
         assert default in row
+
+
+def test_a_certificate_that_is_not_there_is_named() -> None:
+    given = {"STILLWATCH_ACCOUNT_HEADER": "x-account", "STILLWATCH_SECURITY": "SSL"}
+    with pytest.raises(SettingsError, match=r"^STILLWATCH_TLS_CA: there is no file /nowhere/ca.pem$"):
+        Settings.read({**given, "STILLWATCH_TLS_CA": "/nowhere/ca.pem"})
