@@ -128,11 +128,13 @@ class Metrics:
             "From the start of a partition's checkpoint until everything it said and stored was acknowledged by Kafka.",
             _LONG_SECONDS,
         )
-        self.stored = declare.counter(
-            "stored_profiles",
-            "profiles",
-            "Profiles written to the changelog by checkpoints.",
-        )
+        self.stored = {
+            "profiles": declare.counter(
+                "stored_profiles",
+                "profiles",
+                "Profiles written to the changelog by checkpoints.",
+            ),
+        }
         self.undelivered = declare.gauge(
             "undelivered_seconds",
             "seconds",
@@ -169,11 +171,13 @@ class Metrics:
             "seconds",
             "How long this worker's partitions have been waiting for their profiles; 0 when all are restored.",
         )
-        self.restored = declare.counter(
-            "restored_profiles",
-            "profiles",
-            "Profiles read back from the changelog.",
-        )
+        self.restored = {
+            "profiles": declare.counter(
+                "restored_profiles",
+                "profiles",
+                "Profiles read back from the changelog.",
+            ),
+        }
 
         # State
         self.profiles = declare.gauge("profiles", "accounts", "Accounts remembered by this worker.")

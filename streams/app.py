@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Final, cast
 
 import aiokafka
 import faust
 from aiokafka.errors import KafkaError
-from faust.types import StreamT
+from faust.types import TP, StreamT
 from prometheus_client import CollectorRegistry
 
 from sinks.metrics import Metrics
@@ -21,10 +22,13 @@ from sinks.policy import Policy, PolicyError
 from . import topics
 from .engine.changelog import Changelog
 from .engine.delivery import Delivery
-from .engine.lag import LOOK_SECONDS, Ends, RequestEnds
+from .engine.lag import LOOK_SECONDS, Ends, KafkaEnds
 from .engine.memory import limit_bytes
 from .engine.outbox import Outbox
+from .engine.partition import Means
 from .engine.recent import RecentRequests
+from .engine.requests import RequestsPartition
+from .engine.strays import Strays
 from .engine.transport import App, Chunk, Consumer
 from .engine.vitals import vitals
 from .engine.watch import TICK_SECONDS, Watch
@@ -112,16 +116,16 @@ async def _work(settings: Settings, policy: Policy) -> int:
     onlooker = aiokafka.AIOKafkaConsumer(**settings.connection(), request_timeout_ms=ANSWER_MS)
     async with settings.producer() as producer, onlooker:
         delivery = Delivery(producer.send, settings, metrics, time.monotonic)
-        watch = Watch(
-            settings,
+        means = Means(settings, Outbox(delivery.send, settings), metrics, time.monotonic, _now, _now())
+        requests = partial(
+            RequestsPartition,
+            means=means,
             new_pipeline=lambda: Pipeline(policy),
-            outbox=Outbox(delivery.send, settings),
-            changelog=Changelog(producer, settings),
+            changelog=Changelog(producer, settings, topics.PROFILES),
             recent=RecentRequests(settings),
-            metrics=metrics,
-            clock=time.monotonic,
-            now=lambda: time.time_ns() // 1_000_000,
+            strays=Strays(topics.REQUESTS.name(settings), settings.partitions),
         )
+        watch = Watch(means, {topics.REQUESTS: requests})
         app = create_app(settings, watch)
 
         def measure() -> None:
@@ -136,7 +140,7 @@ async def _work(settings: Settings, policy: Policy) -> int:
             alive=lambda: watch.alive and not app.crashed,
             measure=measure,
         ):
-            return await _run(app, watch, RequestEnds(onlooker, settings), settings)
+            return await _run(app, watch, KafkaEnds(onlooker), settings)
 
 
 async def _run(app: App, watch: Watch, ends: Ends, settings: Settings) -> int:
@@ -148,7 +152,7 @@ async def _run(app: App, watch: Watch, ends: Ends, settings: Settings) -> int:
     ended = asyncio.create_task(app.wait_until_stopped())
     asked = asyncio.create_task(told.wait())
     ticking = asyncio.create_task(_tick(app, watch))
-    looking = asyncio.create_task(_look(app, watch, ends))
+    looking = asyncio.create_task(_look(app, watch, ends, TP(topics.REQUESTS.name(settings), 0)))
     await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
     try:
         async with asyncio.timeout(settings.drain_seconds + STUCK_SECONDS):
@@ -175,13 +179,17 @@ async def _tick(app: App, watch: Watch) -> None:
         raise
 
 
-async def _look(app: App, watch: Watch, ends: Ends) -> None:
+async def _look(app: App, watch: Watch, ends: Ends, first: TP) -> None:
     while not app.should_stop:
         # A silent Kafka is measured, not an error: the fetcher and the outbox decide when it is one. Without a
         # partition of our own the first is asked for, just to hear something.
         with suppress(KafkaError):
-            watch.heard(await ends(watch.partitions or [0]))
+            watch.heard(await ends(watch.partitions or [first]))
         await app.sleep(LOOK_SECONDS)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _credentials(settings: Settings) -> faust.auth.Credentials | None:

@@ -237,7 +237,7 @@ class Fleet:
         """Requests that each account's stored profile holds."""
         counts: dict[str, int] = {}
         async with self.settings.producer() as producer:
-            changelog = Changelog(producer, self.settings)
+            changelog = Changelog(producer, self.settings, topics.PROFILES)
             for number in range(self.settings.partitions):
                 profiles = Profiles()
                 profiles.restore((await changelog.read(number)).rows)

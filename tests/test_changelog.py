@@ -16,7 +16,7 @@ async def changelog(broker: Broker) -> AsyncIterator[Changelog]:
     settings = Settings.read(broker.environment())
     await topics.create(settings)
     async with settings.producer() as producer:
-        yield Changelog(producer, settings)
+        yield Changelog(producer, settings, topics.PROFILES)
 
 
 async def test_what_is_written_is_read_back(changelog: Changelog) -> None:

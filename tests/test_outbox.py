@@ -16,6 +16,7 @@ from sinks.unreadable import Headers
 from streams.batch import SetAside
 from streams.engine.outbox import KEPT_BYTES, DeliveryError, Outbox, delivered
 from streams.settings import LARGEST_MESSAGE, Settings
+from streams.topics import REQUESTS
 
 SETTINGS = Settings(topic_prefix="x.")
 
@@ -69,7 +70,7 @@ async def test_what_cannot_be_read_travels_on_untouched() -> None:
     wire = Wire()
     record = Raw(b"\xff\x00 {", offset=7, key=b"\xfe")
 
-    await Outbox(wire.send, SETTINGS).set_aside([SetAside(record, "not_json", "what a mess")], partition=3)
+    await Outbox(wire.send, SETTINGS).set_aside([SetAside(record, "not_json", "what a mess")], REQUESTS, partition=3)
 
     assert wire.sent == [
         (
@@ -91,7 +92,7 @@ async def test_what_is_too_large_to_travel_on_is_cut_and_says_so() -> None:
     wire = Wire()
     record = Raw(b"x" * LARGEST_MESSAGE)
 
-    await Outbox(wire.send, SETTINGS).set_aside([SetAside(record, "too_large", "too large")], partition=0)
+    await Outbox(wire.send, SETTINGS).set_aside([SetAside(record, "too_large", "too large")], REQUESTS, partition=0)
 
     [(_, _, value, headers)] = wire.sent
     assert value == b"x" * KEPT_BYTES

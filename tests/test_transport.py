@@ -109,7 +109,7 @@ async def test_a_poll_becomes_chunks_that_take_turns_and_other_topics_stay_as_th
     )
 
     assert [(message.topic, message.offset) for message in messages[:3]] == [("elsewhere", n) for n in range(3)]
-    assert [(chunk.partition, [record.offset for record in chunk.records]) for chunk in chunks(messages)] == [
+    assert [(chunk.tp.partition, [record.offset for record in chunk.records]) for chunk in chunks(messages)] == [
         (0, [0, 1]),
         (1, [7]),
         (0, [2]),
@@ -247,7 +247,7 @@ async def test_nothing_is_fetched_from_a_partition_before_it_is_released(app: Ap
 async def test_a_fault_of_ours_stops_the_worker_before_the_batch_is_counted_as_done(app: App) -> None:
     class Stream:
         async def chunks(self) -> AsyncIterator[Chunk]:
-            yield Chunk(0, [cast(ConsumerRecord, None)], Span(0, 0))
+            yield Chunk(ZERO, [cast(ConsumerRecord, None)], Span(0, 0))
 
         def noack(self) -> AsyncIterator[Chunk]:
             return self.chunks()

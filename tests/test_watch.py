@@ -2,6 +2,7 @@
 
 import asyncio
 from asyncio import Future
+from functools import partial
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
@@ -17,10 +18,15 @@ from sinks.unreadable import Headers
 from streams.engine.acks import Acks
 from streams.engine.changelog import Rows, Stored
 from streams.engine.outbox import DeliveryError, Outbox
+from streams.engine.partition import Means
+from streams.engine.recent import Recent
+from streams.engine.requests import RequestsPartition
+from streams.engine.strays import Strays
 from streams.engine.transport import Chunk
 from streams.engine.watch import Watch
 from streams.pipeline import Pipeline
 from streams.settings import Settings
+from streams.topics import REQUESTS as TOPIC
 
 POLICY = Policy.parse(WATCH_EVERYONE, "everyone")
 ZERO = TP("stillwatch.requests", 0)
@@ -80,26 +86,28 @@ async def nothing_recent(partition: int) -> list[str]:
 
 
 class Clock:
+    """Stands still unless it is moved."""
+
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.utc_ms = T0
 
     def __call__(self) -> float:
         return self.seconds
 
 
-def new_watch(settings: Settings, shelf: Shelf | None = None) -> tuple[Watch, Wire]:
-    wire = Wire()
-    watch = Watch(
-        settings,
+def new_watch(settings: Settings, shelf: Shelf | None = None, recent: Recent = nothing_recent) -> tuple[Watch, Wire]:
+    wire, clock = Wire(), Clock()
+    means = Means(settings, Outbox(wire.send, settings), Metrics(CollectorRegistry()), clock, lambda: clock.utc_ms, T0)
+    requests = partial(
+        RequestsPartition,
+        means=means,
         new_pipeline=lambda: Pipeline(POLICY),
-        outbox=Outbox(wire.send, settings),
         changelog=shelf or Shelf(),
-        recent=nothing_recent,
-        metrics=Metrics(CollectorRegistry()),
-        clock=Clock(),
-        now=lambda: T0,
+        recent=recent,
+        strays=Strays("stillwatch.requests", settings.partitions),
     )
-    return watch, wire
+    return Watch(means, {TOPIC: requests}), wire
 
 
 async def given(watch: Watch) -> None:
@@ -112,7 +120,7 @@ async def given(watch: Watch) -> None:
 
 def chunk(acks: Acks, values: list[bytes], first: int, at: float = 0.0) -> Chunk:
     records = [Raw(value, offset=first + n, timestamp=T0) for n, value in enumerate(values)]
-    return Chunk(0, records, acks.fetched(first, first + len(values) - 1, at))  # type: ignore[arg-type]
+    return Chunk(ZERO, records, acks.fetched(first, first + len(values) - 1, at))  # type: ignore[arg-type]
 
 
 REQUESTS = [encode(request("ada", T0 + n, id=str(n))) for n in range(100)]
@@ -169,8 +177,8 @@ async def test_checkpoints_come_by_count_and_by_time() -> None:
     await watch.take(chunk(acks, REQUESTS[:9], 0))
     assert acks.committable() is None
     await watch.take(chunk(acks, REQUESTS[9:10], 9))
-    assert watch.partitions[0].storing is not None
-    await watch.partitions[0].storing
+    assert watch.partitions[ZERO].storing is not None
+    await watch.partitions[ZERO].storing
     assert acks.committable() == 10
 
     await watch.take(chunk(acks, REQUESTS[10:11], 10))
@@ -211,8 +219,8 @@ async def test_a_checkpoint_by_count_that_fails_stops_the_worker() -> None:
     await watch.take(chunk(acks, REQUESTS, 0))
     wire.futures[0].set_exception(KafkaTimeoutError())
     wire.futures[1].set_result(None)
-    assert watch.partitions[0].storing is not None
-    await watch.partitions[0].storing
+    assert watch.partitions[ZERO].storing is not None
+    await watch.partitions[ZERO].storing
 
     assert isinstance(faults[0], DeliveryError)
     assert acks.committable() is None
@@ -263,7 +271,7 @@ async def test_a_partition_that_comes_back_untouched_is_not_read_again() -> None
 
     watch.revoked({ZERO})
     await given(watch)
-    assert (shelf.reads, watch.partitions[0].pipeline.accounts) == (1, 1)
+    assert (shelf.reads, watch.partitions[ZERO].memory.accounts) == (1, 1)
 
     watch.revoked({ZERO})
     await shelf.write(0, 80, shelf.rows[0])  # another worker had it in between
@@ -315,7 +323,7 @@ async def test_models_and_verdicts_in_force_come_back_after_a_crash() -> None:
     after, wire = new_watch(Settings(), shelf)
     await given(after)
 
-    assert shelf.models == after.partitions[0].pipeline.snapshot_models()
+    assert shelf.models == after.partitions[ZERO].memory.snapshot_models()
     assert wire.topics == ["stillwatch.enforcement"]  # announced again, and in audit only once
 
 
@@ -326,16 +334,14 @@ async def test_models_that_cannot_be_read_start_anew(caplog: pytest.LogCaptureFi
     await given(watch)
 
     assert watch.ready
-    assert "partition 0: models start anew" in caplog.text
+    assert "profiles, partition 0: models start anew" in caplog.text
 
 
 async def test_an_id_from_before_a_restart_is_known_and_a_stray_account_is_counted() -> None:
-    watch, _ = new_watch(Settings(partitions=2))
-
     async def recent(partition: int) -> list[str]:
         return ["5", "6"]
 
-    watch._recent = recent
+    watch, _ = new_watch(Settings(partitions=2), recent=recent)
     await given(watch)
     await watch.take(chunk(Acks(), REQUESTS[:10], 0))
 
@@ -362,9 +368,9 @@ async def test_gauges_say_what_is_so_when_they_are_asked() -> None:
     watch._clock.seconds = 4.0  # type: ignore[attr-defined]
     assert stands() == dict.fromkeys(stands(), 0.0) | {"restoring_seconds": 4.0, "kafka_silence_seconds": 4.0}
     await given(watch)
-    watch.heard({0: 100})
+    watch.heard({ZERO: 100})
     await watch.take(chunk(acks, REQUESTS[:60], 0, at=4.0))
-    watch._clock.seconds, watch._now = 34.0, lambda: T0 + 30_000  # type: ignore[attr-defined]
+    watch._clock.seconds, watch._clock.utc_ms = 34.0, T0 + 30_000  # type: ignore[attr-defined]
     assert stands() == {
         "lag_requests": 40,
         "lag_seconds": 30.0,
@@ -382,7 +388,7 @@ async def test_gauges_say_what_is_so_when_they_are_asked() -> None:
     wire.take_all()
     await draining
     acks.commit(acks.committable() or 0)
-    watch.heard({0: 100})
+    watch.heard({ZERO: 100})
     assert stands() | {"event_lag_seconds": 0.0} == dict.fromkeys(stands(), 0.0) | {"profiles": 1}
     assert metric("stillwatch_checkpoint_seconds_count") == 1
     assert metric("stillwatch_stored_profiles_total") == 1
@@ -394,8 +400,7 @@ async def test_delays_run_from_the_time_on_the_topic_to_the_decision_and_to_its_
     """A hundred requests sent at T0 are decided on two seconds later; Kafka has the one verdict after another three."""
     watch, wire = new_watch(Settings())
     await given(watch)
-    now = [T0 + 2_000]
-    watch._now = lambda: now[0]
+    watch._clock.utc_ms = T0 + 2_000  # type: ignore[attr-defined]
     await watch.take(chunk(Acks(), REQUESTS, 0))
     metric = watch._metrics.registry.get_sample_value
     assert metric("stillwatch_request_delay_seconds_sum") == 200.0
@@ -403,7 +408,7 @@ async def test_delays_run_from_the_time_on_the_topic_to_the_decision_and_to_its_
     assert metric("stillwatch_request_delay_seconds_bucket", {"le": "2.5"}) == 100
     assert metric("stillwatch_verdict_delay_seconds_count") == 0
 
-    now[0] = T0 + 5_000
+    watch._clock.utc_ms = T0 + 5_000  # type: ignore[attr-defined]
     wire.take_all()
     await asyncio.sleep(0)
     assert (metric("stillwatch_verdict_delay_seconds_count"), metric("stillwatch_verdict_delay_seconds_sum")) == (1, 5)

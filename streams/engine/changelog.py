@@ -1,10 +1,10 @@
-"""Changelog: profiles and models kept safe in a compacted topic, on the partition their requests come from.
+"""Changelog: what a partition remembers and has learned, kept safe on the same partition of a compacted topic.
 
-Each row is stamped, in a header, with the position its partition had reached: all requests of its account below that
+Each row is stamped, in a header, with the position its partition had reached: all records of its account below that
 are contained in it. Of two rows of one account the one with the higher position wins, not the later one.
 A worker that was frozen, lost its partitions and wakes up may still write what it held; by position that is either
-superseded or right. Compaction keeps the later row, so it is told to wait (`topics.PROFILES`), and reading repairs
-what was written out of order.
+superseded or right. Compaction keeps the later row, so it is told to wait (`settle_ms` of the topic), and reading
+repairs what was written out of order.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeAlias
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.settings import Settings
-from streams.topics import PROFILES
+from streams.topics import Topic
 
 from .outbox import delivered
 
@@ -38,7 +38,7 @@ class Stored:
     models: bytes | None
     """What the partition's models had learned; None before they were stored."""
     position: int
-    """The highest position of a row: every request of an account below its row's position is in its row."""
+    """The highest position of a row: every record of an account below its row's position is in its row."""
     end: int
     """The offset the next row will get, if nobody else writes."""
 
@@ -60,12 +60,12 @@ class Log(Protocol):
 
 
 class Changelog:
-    """The profiles topic. `producer` is started and stopped by its owner."""
+    """One compacted topic. `producer` is started and stopped by its owner."""
 
-    def __init__(self, producer: AIOKafkaProducer, settings: Settings) -> None:
+    def __init__(self, producer: AIOKafkaProducer, settings: Settings, topic: Topic) -> None:
         self._producer = producer
         self._settings = settings
-        self._topic = PROFILES.name(settings)
+        self._topic = topic.name(settings)
 
     async def write(self, partition: int, position: int, rows: Rows, models: bytes | None = None) -> int:
         """Store rows, and models if given, and wait until they are safe; the offset that follows them.

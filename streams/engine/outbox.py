@@ -46,10 +46,10 @@ class Outbox:
 
     def __init__(self, send: Send, settings: Settings) -> None:
         self._send = send
+        self._settings = settings
         self._enforcement = topics.ENFORCEMENT.name(settings)
         self._audit = topics.AUDIT.name(settings)
         self._alerts = topics.ALERTS.name(settings)
-        self._requests = topics.REQUESTS.name(settings)
         self._unreadable = topics.UNREADABLE.name(settings)
 
     async def announce(self, decisions: Iterable[Decision], chain: Chain) -> list[Future[object]]:
@@ -69,11 +69,15 @@ class Outbox:
         """Say what a person should see."""
         return [await self._send(self._alerts, value, key) for key, value in map(alerts.announcement, said)]
 
-    async def set_aside(self, unreadable: Iterable[SetAside], partition: int) -> list[Future[object]]:
-        """Pass on messages of a partition of `requests` that could not be read, their bytes untouched."""
+    async def set_aside(
+        self, unreadable: Iterable[SetAside], topic: topics.Topic, partition: int
+    ) -> list[Future[object]]:
+        """Pass on messages of a partition that could not be read, their bytes untouched."""
         under_way = []
         for record, reason, text in unreadable:
-            key, value, headers = set_aside(record, reason=reason, text=text, topic=self._requests, partition=partition)
+            key, value, headers = set_aside(
+                record, reason=reason, text=text, topic=topic.name(self._settings), partition=partition
+            )
             try:
                 under_way.append(await self._send(self._unreadable, value, key, headers=headers))
             except MessageSizeTooLargeError:

@@ -26,7 +26,7 @@ from .acks import Acks, Span
 class Chunk:
     """Raw records of one partition in offset order. Set `span.done` when nothing of them can be lost."""
 
-    partition: int
+    tp: TP
     records: list[ConsumerRecord]
     span: Span
 
@@ -150,7 +150,7 @@ class Consumer(stock.Consumer):
             timestamp_type=last.timestamp_type,
             headers=None,
             key=None,
-            value=cast(bytes, Chunk(tp.partition, records, span)),
+            value=cast(bytes, Chunk(tp, records, span)),
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,

@@ -7,9 +7,10 @@ import time
 from sinks.policy import Policy
 from streams.commands.process import settle
 from streams.engine.changelog import Changelog
-from streams.engine.watch import RESTORE_ROWS
+from streams.engine.partition import RESTORE_ROWS
 from streams.pipeline import Pipeline
 from streams.settings import Settings
+from streams.topics import PROFILES
 
 from ..contest import Report, Task, peak_mb, report, task
 
@@ -27,7 +28,7 @@ async def restore(told: Task) -> Restore:
     policy = Policy.load()
     pipelines = []
     async with settings.producer() as producer:
-        changelog = Changelog(producer, settings)
+        changelog = Changelog(producer, settings, PROFILES)
         began_at, started = time.time(), time.perf_counter()
         for partition in range(told.partitions):
             stored = await changelog.read(partition)
