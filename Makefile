@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench chaos manifests lock clean
+.PHONY: demo test lint bench chaos manifests observe lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -36,6 +36,11 @@ else
 	.tools/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-sbom.lock
 endif
 	touch $@
+
+# What k8s/observe/ derives from its rules and dashboards, and the reference of metrics.
+observe: .venv/ready
+	$(BIN)/python k8s/observe/build.py
+	$(BIN)/stillwatch metrics > docs/metrics.md
 
 # Workers and broker are hurt in six ways, twenty times each, on a real Apache Kafka: about half an hour.
 chaos: .venv/ready

@@ -41,7 +41,7 @@ KINDS: Final[dict[KindName, Kind]] = {
     "drift": Kind("warning", 6 * _HOUR_MS, "The crowd as a whole changed, so what counts as normal no longer fits it."),
     "strays": Kind("warning", 1 * _HOUR_MS, "A producer puts accounts on wrong partitions: one account counts as two."),
 }
-"""Every kind. Add a line, its runbook docs/runbooks/KIND.md, and publish it."""
+"""Every kind. Add a line, its page in docs/runbooks/, and publish it."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
