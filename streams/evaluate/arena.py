@@ -11,7 +11,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from models.score import NAMES
-from sinks.policy import Exempt, Policy
+from sinks.policy import Policy
+from sinks.rules import Exempt
 
 from ..simulate.accounts import DAY_MS, Label
 from ..simulate.families import FAMILIES, campaigns

@@ -9,7 +9,8 @@ import numpy as np
 from rich.table import Table as RichTable
 
 from models.score import VERSION
-from sinks.policy import Budget, Policy
+from sinks.policy import Policy
+from sinks.rules import Budget
 
 from ..simulate.families import FAMILIES
 from .arena import EXEMPT_KIND, Plan, Played

@@ -1,0 +1,105 @@
+"""Rules: a policy as its file states it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from gateway.verdict import ACTIONS
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Mode: TypeAlias = Literal["enforce", "shadow"]
+Scope: TypeAlias = Literal["account", "org", "key", "campaign"]
+
+LONGEST_SECONDS: Final = 366 * 86_400
+"""No verdict of the detector outlives a year: by then nobody remembers why it stands."""
+
+LADDER: Final = ACTIONS[1:]
+"""The actions that a rung may have, mildest first."""
+
+
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What makes an extraction worth something, in three units."""
+
+    requests: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """List price of a model in US dollars per million tokens."""
+
+    input: float
+    output: float
+
+
+class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The price of most models, and of those that differ."""
+
+    input: float
+    output: float
+    models: dict[str, Price] = {}
+
+    def per_token(self, models: Sequence[str]) -> tuple[Floats, Floats]:
+        """US dollars for one input and one output token of each model: two vectors of `len(models)`."""
+        rows = [self.models.get(model, self) for model in models]
+        count = len(rows)
+        return (
+            np.fromiter((row.input for row in rows), np.float64, count) / 1e6,
+            np.fromiter((row.output for row in rows), np.float64, count) / 1e6,
+        )
+
+
+class Rung(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rung of the ladder: what it takes, and what follows. policy.toml explains each field."""
+
+    action: str
+    score: float
+    leave: float
+    seconds: int
+    kinds: int = 1
+    requests: int = 0
+    share: float | None = None
+    enabled: bool = True
+    mode: Mode | None = None
+    parameters: dict[str, float | str] = {}
+
+
+class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people have said for an account: for `days` it divides its odds of being an attack by `odds`."""
+
+    days: float
+    odds: float
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What follows when people have told us about an account. What the file does not say does not happen."""
+
+    confirmed: str | None = None
+    verification_failed: str | None = None
+    appeal_days: float = 0
+    verified: Trust | None = None
+    cleared: Trust | None = None
+
+
+class Exempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A subject that never goes above watch, for ever or until an instant."""
+
+    scope: Scope
+    value: str
+    until: datetime | None = None
+
+
+class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The tables of a policy file. policy.toml explains each field."""
+
+    version: str
+    budget: Budget
+    prices: Prices
+    rungs: tuple[Rung, ...]
+    mode: Mode = "enforce"
+    exempt: tuple[Exempt, ...] = ()
+    feedback: Told = Told()
