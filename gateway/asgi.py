@@ -3,35 +3,24 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
 from .actions import Refusal
 from .answer import LARGEST, Reader, Said
 from .countermeasures import Measures
 from .degrade import Stream
-from .exchange import OPERATIONS, Exchange
+from .exchange import Exchange, operation_of
 from .gate import Gate, Passage
 from .guard import Standing
+from .headers import DECISION, OURS, announced, quoted
 from .request import BLOCKED
+from .service import Message, Receive, Scope, Send
 from .settings import Settings
 
-# The types of the ASGI specification; messages hold values of any type.
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-
-OURS: Final = b"x-stillwatch-"
-"""Begins our headers. Those of a client are taken away, so that the server can believe what it reads."""
-
-DECISION: Final = b"x-stillwatch-decision"
-"""On every reply: the verdict's id where one refused, else the request's. A watched client sees no difference."""
-
 
 _LONG: Final = 64 * 1024
 """Bytes from which on an answer is rewritten in a thread."""
@@ -55,7 +44,7 @@ class Middleware:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        operation = _operation(scope)
+        operation = operation_of(scope["method"], scope["path"]) if scope["type"] == "http" else None
         if operation is None:
             await self._app(scope, receive, send)
             return
@@ -118,7 +107,7 @@ class _Visit:
         await self._reply(refusal, standing)
 
     async def _reply(self, refusal: Refusal, standing: Standing) -> None:
-        headers = [*refusal.headers, (DECISION, _quoted(standing.id))]
+        headers = [*refusal.headers, (DECISION, quoted(standing.id))]
         await self._send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": refusal.body})
         self._report(Said(refusal.status, finish=BLOCKED))
@@ -278,13 +267,6 @@ class _Lessened:
         await self._send({"type": "http.response.body", "body": body})
 
 
-def _operation(scope: Scope) -> str | None:
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return None
-    _, found, last = scope["path"].rpartition("/v1/")
-    return OPERATIONS.get(found + last)
-
-
 def _announced(scope: Scope, passage: Passage) -> Scope:
     """The scope as the application sees it: with what we know of the client, and no word of that from itself.
 
@@ -295,20 +277,7 @@ def _announced(scope: Scope, passage: Passage) -> Scope:
         for each in scope["headers"]
         if not each[0].lower().startswith(OURS) and each[0].lower() != b"accept-encoding"
     ]
-    standing = passage.standing
-    kept.append((OURS + b"request", passage.id.encode()))
-    if standing is not None:
-        kept += [
-            (OURS + b"action", standing.action.encode()),
-            (OURS + b"subject", _quoted(standing.subject)),
-            (DECISION, _quoted(standing.id)),
-        ]
-    return {**scope, "headers": kept}
-
-
-def _quoted(text: str) -> bytes:
-    """A header's value that holds what it should, whatever stood on the topic."""
-    return quote(text, safe=":@").encode()
+    return {**scope, "headers": kept + announced(passage)}
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:

@@ -160,6 +160,12 @@ def _draft(exchange: Exchange, answer: Answer) -> Draft:
     return Draft(request, text, instructions, len(prompt.text) if shorter and prompt.text else None)
 
 
+def operation_of(method: str, path: str) -> str | None:
+    """The operation that a request asks for; None for one that is none of our business."""
+    _, found, last = path.rpartition("/v1/")
+    return OPERATIONS.get(found + last) if method == "POST" else None
+
+
 def parsed(raw: bytes) -> dict[str, object]:
     """A body as an object; empty when it is none."""
     body: object

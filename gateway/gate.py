@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .actions import Actions, Refusal, limits
+from .answer import Said
 from .countermeasures import Countermeasures
 from .emitter import Drafted, Emitter
-from .exchange import Identity
+from .exchange import Exchange, Identity
 from .guard import Guard, Standing
 from .identify import Identify, by_headers
 from .pepper import Pepper
+from .request import BLOCKED
 from .settings import Settings, SettingsError
 from .subscriber import Subscriber
 
@@ -153,6 +155,20 @@ class Gate:
     def report(self, draft: Drafted, size: int) -> None:
         """Tell the detector of a request; `size` is what the draft keeps in memory, in bytes."""
         self.emitter.emit(draft, size)
+
+    def refused(self, passage: Passage, operation: str) -> None:
+        """Tell the detector of a request that was refused before anything of it but its headers was seen."""
+        if passage.who is None or passage.refusal is None:
+            return
+        exchange = Exchange(
+            id=passage.id,
+            at=passage.at,
+            operation=operation,
+            who=passage.who,
+            asked=b"",
+            said=Said(passage.refusal.status, finish=BLOCKED),
+        )
+        self.report(exchange, exchange.size)
 
     def fault(self) -> None:
         """Count a fault of ours, while it is being handled. The first is logged with its trace."""

@@ -22,6 +22,7 @@ FOR_TESTS = {
         "STILLWATCH_REQUIRE_TOOLS",
         "STILLWATCH_CHAOS_SEED",
         "STILLWATCH_CHAOS_ROUNDS",
+        "STILLWATCH_ADAPTERS",
     )
     if name in os.environ
 }

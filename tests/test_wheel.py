@@ -37,7 +37,7 @@ def test_the_wheel_needs_msgspec_and_numpy_only_and_more_where_it_is_asked_for(w
         lines = archive.read(path).decode().splitlines()
     needed = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist")]
     assert [need.split(">")[0] for need in needed if "extra" not in need] == ["msgspec", "numpy"]
-    for extra, name in (("kafka", "aiokafka"), ("redis", "redis")):
+    for extra, name in (("kafka", "aiokafka"), ("redis", "redis"), ("serve", "uvicorn")):
         assert [need.split(">")[0] for need in needed if need.endswith(f"extra == '{extra}'")] == [name]
 
 
