@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 from brokers import free_port
+from programs import program, started
 from redis.asyncio import Redis
 from test_guard import verdict
-from tools import program, started
 
 from gateway.buckets import Limit
 from gateway.gate import Gate, wall

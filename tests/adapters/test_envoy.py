@@ -16,9 +16,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fleet import Fleet
 from installed import envoy
+from programs import started
 from serving import Model, listening, question, serving
 from test_guard import verdict
-from tools import started
 
 from gateway.envoy import Authz
 from gateway.gate import Gate, wall

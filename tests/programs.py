@@ -1,4 +1,4 @@
-"""Tools: programs that others ship and that a test starts."""
+"""Programs that others ship and that a test starts."""
 
 import shutil
 import socket
