@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench chaos manifests observe adapters lock clean
+.PHONY: demo test lint bench chaos manifests observe adapters sbom lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -19,21 +19,31 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Whether Kubernetes and its operators take what stands under k8s/. Fetches their schemas once, into .tools.
+# Whether Kubernetes and its operators take what stands under k8s/, and whether the Dockerfile builds what runs. The first
+# run fetches their schemas into .tools.
 manifests: .venv/ready .tools/ready
 	$(BIN)/python -m pytest tests/manifests tests/test_manifests.py $(ARGS)
 
-.tools/ready: requirements-tools.lock requirements-sbom.lock
+# What is inside the image, with licences: dist/sbom.json (CycloneDX). The image carries its own, made the same way.
+sbom: .tools/ready
+	$(PYTHON) -m venv --clear --without-pip .tools/image
+	.tools/build/bin/python -m pip --python .tools/image/bin/python install --quiet --disable-pip-version-check \
+		--require-hashes --only-binary :all: --requirement requirements-image.lock
+	mkdir -p dist
+	.tools/build/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--of JSON --output-file dist/sbom.json .tools/image/bin/python
+
+.tools/ready: requirements-tools.lock requirements-build.lock
 ifdef UV
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .tools
 	$(UV) pip install --quiet --python .tools/bin/python --require-hashes --requirement requirements-tools.lock
-	$(UV) venv --quiet --allow-existing --python '>=3.11' .tools/sbom
-	$(UV) pip install --quiet --python .tools/sbom/bin/python --require-hashes --requirement requirements-sbom.lock
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .tools/build
+	$(UV) pip install --quiet --python .tools/build/bin/python --require-hashes --requirement requirements-build.lock
 else
 	$(PYTHON) -m venv .tools
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-tools.lock
-	$(PYTHON) -m venv .tools/sbom
-	.tools/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-sbom.lock
+	$(PYTHON) -m venv .tools/build
+	.tools/build/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-build.lock
 endif
 	touch $@
 
@@ -95,7 +105,7 @@ lock:
 	$(COMPILE) --extra embedded --extra dev --output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
 	$(COMPILE) --group tools --output-file requirements-tools.lock
-	$(COMPILE) --group sbom --output-file requirements-sbom.lock
+	$(COMPILE) --group build --output-file requirements-build.lock
 
 clean:
 	rm -rf .venv .tools .kafka .cache dist build

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from streams.settings import Settings
 from streams.topics import REQUESTS, Topic
 
 PATIENCE_SECONDS = 60.0
+
+WORKER = (sys.executable, "-m", "streams.cli", "worker")
 
 WATCH_EVERYONE = """
 version = "everyone"
@@ -151,13 +153,13 @@ class Fleet:
         await topics.create(settings)
         return cls(broker, folder, environment, settings)
 
-    def start(self, **more: str) -> Worker:
-        """Start one more worker."""
+    def start(self, program: Sequence[str | Path] = WORKER, **more: str) -> Worker:
+        """Start one more worker, by another program if need be."""
         port = free_port()
         log = self.folder / f"worker-{len(self.workers)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "worker"],
+                program,
                 env={**os.environ, **self.environment, "STILLWATCH_WEB_PORT": str(port), **more},
                 cwd=Path(__file__).parents[1],
                 stdout=out,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from checkers import kubernetes_refuses, kustomize, operators_refuse, run, strimzi_refuses, tool
 from deployment import K8S, documents
-from tools import kubernetes_refuses, kustomize, operators_refuse, run, strimzi_refuses, tool
 
 from streams.settings import Settings
 from streams.topics import REQUESTS
@@ -68,6 +68,17 @@ def named(kind: str, objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]
 def test_every_overlay_and_component_is_rendered() -> None:
     said = {each for name in RENDERED for each in name.split(" with ")}
     assert said == {path.name for kind in ("overlays", "components") for path in (K8S / kind).iterdir()}
+
+
+@pytest.mark.parametrize("rendered", ["production"], indirect=True)
+def test_prometheus_finds_the_workers_and_may_reach_them(objects: list[dict[str, Any]]) -> None:
+    monitor = named("PodMonitor", objects)["stillwatch-worker"]["spec"]
+    template = named("StatefulSet", objects)["stillwatch-worker"]["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    (port,) = template["spec"]["containers"][0]["ports"]
+    (rule,) = named("NetworkPolicy", objects)["stillwatch-worker"]["spec"]["ingress"]
+    assert endpoint["port"] == port["name"] == rule["ports"][0]["port"]
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])

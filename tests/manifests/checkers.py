@@ -1,4 +1,4 @@
-"""Tools: the programs of `.tools` that tell whether Kubernetes, its operators and Docker would take our files."""
+"""Checkers: the programs of `.tools` that tell whether Kubernetes, its operators and Docker would take our files."""
 
 import json
 import os
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
 import yaml
-from brokers import FOR_TESTS
 from deployment import ROOT
+from programs import missing
 
 TOOLS = ROOT / ".tools"
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -27,13 +26,6 @@ STRIMZI = {
 }
 STRIMZI_JAVA = 21
 """The Java that Strimzi's generator is compiled for."""
-
-
-def missing(what: str) -> None:
-    """Skip, or fail where CI demands the tools."""
-    if FOR_TESTS.get("STILLWATCH_REQUIRE_TOOLS"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 def tool(name: str) -> str:
