@@ -1,6 +1,6 @@
 """Catalogue: how a metric is declared, and what was declared."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Final, Literal, NamedTuple
 
@@ -116,26 +116,26 @@ def _combinations(labels: dict[str, Sequence[str]]) -> Iterable[tuple[str, ...]]
     return product(*labels.values()) if labels else ()
 
 
-def page(entries: Sequence[Entry]) -> str:
-    """The reference page (docs/metrics.md) of what a worker measures."""
+def page(sections: Mapping[str, Sequence[Entry]]) -> str:
+    """The reference page (docs/metrics.md): the metrics of each process under a heading."""
     lines = [
         "# Metrics",
         "",
-        "What a worker says of itself at `/metrics` on its web port, as printed by `stillwatch metrics`.",
+        "What our processes say of themselves at `/metrics` on their web port, as printed by `stillwatch metrics`.",
         "No metric is labelled by an account, and every label has the values listed here and no others.",
-        "",
-        "| metric | kind | unit | what it means |",
-        "| --- | --- | --- | --- |",
     ]
-    for entry in entries:
-        name = f"`{entry.name}{'_total' if entry.kind == 'counter' else ''}`"
-        labels = "".join(
-            f"<br>`{label}`: {', '.join(f'`{value}`' for value in values)}" for label, values in entry.labels.items()
-        )
-        lines.append(f"| {name} | {entry.kind} | {entry.unit} | {entry.meaning}{labels} |")
+    for heading, entries in sections.items():
+        lines += ["", f"## {heading}", "", "| metric | kind | unit | what it means |", "| --- | --- | --- | --- |"]
+        lines += [_row(entry) for entry in entries]
     lines += [
         "",
         "Beside these the Python client's own: `process_resident_memory_bytes`, `process_cpu_seconds_total`,",
         "`process_start_time_seconds`, `process_open_fds` and their like.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _row(entry: Entry) -> str:
+    name = f"`{entry.name}{'_total' if entry.kind == 'counter' else ''}`"
+    labels = (f"<br>`{label}`: {', '.join(f'`{value}`' for value in values)}" for label, values in entry.labels.items())
+    return f"| {name} | {entry.kind} | {entry.unit} | {entry.meaning}{''.join(labels)} |"

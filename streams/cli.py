@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from .commands.alerts import alerts
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import evaluate
@@ -28,6 +29,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     schema,
     metrics,
     worker,
+    alerts,
     ingest,
     simulate,
     demo,

@@ -81,6 +81,16 @@ class Settings:
     replication: int = _setting(3, "Replicas of each topic when topics are created.", least=1)
     web_host: str = _setting("127.0.0.1", "Address of `/metrics`, `/ready` and `/live`.")
     web_port: int = _setting(8080, "Port of the same; 0 opens none.", least=0)
+    alertmanager: str | None = _setting(
+        None, "Alertmanagers to forward alerts to, `http://host:port` separated by commas; each is told."
+    )
+    webhook: str | None = _setting(
+        None, "URL to which the beginning and the end of each alert are posted as JSON.", secret=True
+    )
+    webhook_token_file: Path | None = _setting(None, "File with the token the webhook wants (`Authorization: Bearer`).")
+    runbooks: str = _setting(
+        "https://stillwatch.example/runbooks", "Where docs/runbooks/ is served: forwarded alerts link there."
+    )
     security: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = _setting(
         "PLAINTEXT", "How to talk to the brokers."
     )
@@ -160,6 +170,12 @@ class Settings:
             return self.sasl_password_file.read_text(encoding="utf-8").rstrip("\r\n")
         return self.sasl_password
 
+    def webhook_token(self) -> str | None:
+        """The webhook's token, without the file's line end."""
+        if self.webhook_token_file is None:
+            return None
+        return self.webhook_token_file.read_text(encoding="utf-8").rstrip("\r\n")
+
     def producer(self) -> aiokafka.AIOKafkaProducer:
         """A producer for what a worker says; start it before use."""
         return aiokafka.AIOKafkaProducer(
@@ -218,11 +234,17 @@ def _complaints(settings: Settings) -> Iterator[str]:
             yield f"{_variable('security')}={settings.security} needs {_variable('sasl_user')}"
         if (settings.sasl_password is None) == (settings.sasl_password_file is None):
             yield f"set {_variable('sasl_password')} or {_variable('sasl_password_file')}, one of the two"
-    for name in ("policy", "sasl_password_file", "tls_ca", "tls_cert", "tls_key"):
+    for name in ("policy", "webhook_token_file", "sasl_password_file", "tls_ca", "tls_cert", "tls_key"):
         path = getattr(settings, name)
         if path is not None and not path.is_file():
             yield f"{_variable(name)}: there is no file {path}"
     if (settings.tls_cert is None) != (settings.tls_key is None):
         yield f"{_variable('tls_cert')} and {_variable('tls_key')} belong together"
+    managers = (settings.alertmanager or "").split(",")
+    for name, urls in (("alertmanager", managers), ("webhook", [settings.webhook or ""])):
+        for url in filter(None, map(str.strip, urls)):
+            if not url.startswith(("http://", "https://")):
+                shown = repr(url) if name == "alertmanager" else "what it says"
+                yield f"{_variable(name)}: {shown} does not begin with http:// or https://"
     if settings.drain_seconds >= settings.rebalance_seconds:
         yield f"{_variable('drain_seconds')} must be less than {_variable('rebalance_seconds')}"

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.alerts import KINDS
+from sinks.forwarding import ForwardingMetrics
 from sinks.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,8 @@ sys.path.insert(0, str(OBSERVE))
 from build import built  # noqa: E402
 from dashboards import DASHBOARDS  # noqa: E402
 
+COMMAND = (sys.executable, "-m", "streams.cli")
+ENTRIES = [*Metrics(CollectorRegistry()).entries, *ForwardingMetrics(CollectorRegistry()).entries]
 GROUPS: list[dict[str, Any]] = yaml.safe_load((OBSERVE / "rules.yaml").read_text())["groups"]
 RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
@@ -124,15 +127,18 @@ def test_names_in_a_query_are_found_whatever_stands_around_them():
     assert list(selectors(query)) == [("a_total", {"x": ["y"], "z": ["p", "q"]}), ("b", {}), ("c:d:e5m", {})]
 
 
-async def test_every_name_and_label_asked_for_is_one_that_a_worker_has(embedded: Broker, tmp_path: Path) -> None:
-    fleet = await Fleet.assemble(embedded, tmp_path)
-    worker = fleet.start()
+async def test_every_name_and_label_asked_for_is_one_that_our_processes_have(embedded: Broker, tmp_path: Path) -> None:
+    fleet = await Fleet.assemble(embedded, tmp_path, STILLWATCH_WEBHOOK="http://127.0.0.1:9")
     try:
-        await fleet.until(lambda: worker.status("/ready") == 200)
+        processes = [fleet.start(), fleet.start([*COMMAND, "alerts", "forward"])]
+        text = ""
         async with httpx.AsyncClient() as web:
-            text = (await web.get(f"http://127.0.0.1:{worker.port}/metrics")).text
+            for process in processes:
+                await fleet.until(lambda one=process: one.status("/ready") == 200)
+                text += (await web.get(f"http://127.0.0.1:{process.port}/metrics")).text
+        assert [process.end() for process in processes] == [0, 0]
     finally:
-        worker.end()
+        fleet.dismiss()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     unknown = [
         f"{name} {labels}: {query}"
@@ -141,16 +147,16 @@ async def test_every_name_and_label_asked_for_is_one_that_a_worker_has(embedded:
         if name not in RECORDED | {"ALERTS"} and not asked(name, labels, samples)
     ]
     assert unknown == []
-    declared = {name for entry in Metrics(CollectorRegistry()).entries for name in entry.samples}
+    declared = {name for entry in ENTRIES for name in entry.samples}
     exposed = {sample.name for sample in samples if sample.name.startswith("stillwatch_")}
     assert {name for name in exposed if not name.endswith("_created")} == declared
 
 
 def test_nothing_is_declared_that_nobody_sets():
     code = "".join(path.read_text() for folder in ("streams", "sinks") for path in (ROOT / folder).rglob("*.py"))
-    for name in vars(Metrics(CollectorRegistry())):
+    for name in (*vars(Metrics(CollectorRegistry())), *vars(ForwardingMetrics(CollectorRegistry()))):
         if not name.startswith("_") and name != "registry":
-            assert re.search(rf"(metrics|self)\.{name}\.(inc|set|observe|labels|time)\b", code), name
+            assert re.search(rf"(metrics|self)\.{name}(\[[^\]]+\])?\.(inc|set|observe|labels|time)\b", code), name
 
 
 # --- reading queries ---

@@ -9,6 +9,11 @@ def metrics() -> None:
     from prometheus_client import CollectorRegistry
 
     from sinks.catalogue import page
+    from sinks.forwarding import ForwardingMetrics
     from sinks.metrics import Metrics
 
-    click.echo(page(Metrics(CollectorRegistry()).entries), nl=False)
+    sections = {
+        "stillwatch worker": Metrics(CollectorRegistry()).entries,
+        "stillwatch alerts forward": ForwardingMetrics(CollectorRegistry()).entries,
+    }
+    click.echo(page(sections), nl=False)

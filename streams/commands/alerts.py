@@ -1,0 +1,36 @@
+"""`stillwatch alerts`: what a person should see, brought to where they look."""
+
+import click
+
+from .process import settings_in_force
+from .terminal import BAD_INPUT, fail
+
+
+@click.group()
+def alerts() -> None:
+    """Pass on what the detector wants a person to see."""
+
+
+@alerts.command()
+def forward() -> None:
+    """Forward the alerts topic to Alertmanagers and a webhook until SIGTERM.
+
+    STILLWATCH_ALERTMANAGER and STILLWATCH_WEBHOOK say where. One process is enough; a second one would tell the webhook
+    everything twice.
+    """
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    from ..forward import forward as run
+    from ..topics import TopicsError
+
+    where = settings_in_force()
+    if not (where.alertmanager or where.webhook):
+        fail("nobody to forward to: set STILLWATCH_ALERTMANAGER, STILLWATCH_WEBHOOK or both", BAD_INPUT)
+    try:
+        asyncio.run(run(where))
+    except TopicsError as error:
+        fail(error)
+    except KafkaError as error:
+        fail(f"{where.brokers}: {error}")
