@@ -1,8 +1,8 @@
 """Backup: all state in one file, and back.
 
-A zstd stream of frames, each a little-endian uint32 (its length) and as much MessagePack: a Head, Rows, an End with their
-number. Offsets that the workers have committed are read before any row, so every request below them is in the rows: who
-goes on there loses nothing, and what rows hold beyond is skipped by the offset in each of them.
+A zstd stream of frames, each a little-endian uint32 (its length) and as much MessagePack: a Head, Rows, an End with
+their number. Offsets that the workers have committed are read before any row, so every request below them is in the
+rows: who goes on there loses nothing, and what rows hold beyond is skipped by the offset in each of them.
 """
 
 import os
@@ -22,7 +22,8 @@ from gateway.verdict import decode as decode_verdict
 
 from . import compacted
 from .compacted import Headers, Kept, StateError
-from .profiles import Profiles
+from .profiles import LAYOUT, Profiles
+from .rollback import lowered
 from .settings import Settings
 from .topics import ENFORCEMENT, PROFILES, REQUESTS, TOPICS, Topic, admin_client, counts, verify
 
@@ -81,8 +82,11 @@ class Summary(NamedTuple):
     """Rows by noun."""
 
 
-async def save(settings: Settings, path: Path, at: int) -> Summary:
-    """Write all state to a file that only we may read. Workers may go on meanwhile. Raises KafkaError, OSError."""
+async def save(settings: Settings, path: Path, at: int, layout: int = LAYOUT) -> Summary:
+    """Write all state to a file that only we may read. Workers may go on meanwhile.
+
+    With the `layout` of an earlier release that one can restore it. Raises StateError, KafkaError, OSError.
+    """
     found = await counts(settings)
     verify(found, settings)
     head = Head(
@@ -103,7 +107,7 @@ async def save(settings: Settings, path: Path, at: int) -> Summary:
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(file, closefd=False) as out:
             _put(out, head)
-            async for row in _rows(settings, head):
+            async for row in _rows(settings, head, layout):
                 _put(out, row)
                 saved[row.topic] += 1
             _put(out, End(dict(saved)))
@@ -113,12 +117,22 @@ async def save(settings: Settings, path: Path, at: int) -> Summary:
     return Summary(head, dict(saved))
 
 
-async def _rows(settings: Settings, head: Head) -> AsyncIterator[Row]:
+async def _rows(settings: Settings, head: Head, layout: int) -> AsyncIterator[Row]:
     for topic in STATE:
         for partition in range(head.partitions[topic.noun]):
-            for key, kept in (await compacted.newest(settings, topic.name(settings), partition)).items():
+            found = await compacted.newest(settings, topic.name(settings), partition)
+            if topic is PROFILES and layout != LAYOUT:
+                found = _lowered(found, layout)
+            for key, kept in found.items():
                 if kept.value is not None:
                     yield Row(topic.noun, partition, key, kept.value, kept.headers)
+
+
+def _lowered(found: dict[bytes, Kept], layout: int) -> dict[bytes, Kept]:
+    # Models are left out: an earlier release may not read them, and they learn again within a day.
+    held = {key: kept for key, kept in found.items() if not key.startswith(b"\xff") and kept.value is not None}
+    rows = lowered([(key.decode(), kept.value or b"") for key, kept in held.items()], layout)
+    return {key: Kept(row, kept.headers) for (key, kept), row in zip(held.items(), rows, strict=True)}
 
 
 async def cluster(settings: Settings) -> str:
@@ -141,7 +155,9 @@ def opened(path: Path) -> Iterator[tuple[Head, Iterator[Frame]]]:
         if not isinstance(head, Head):
             raise StateError(f"{path}: not a backup of Stillwatch")
         if head.format != FORMAT:
-            raise StateError(f"{path}: format {head.format}, written by release {head.release}; this one reads {FORMAT}")
+            raise StateError(
+                f"{path}: format {head.format}, written by release {head.release}; this one reads {FORMAT}"
+            )
         yield head, frames
 
 
@@ -172,15 +188,18 @@ def _exactly(stream: zstandard.ZstdDecompressionReader, length: int) -> bytes:
 def inspect(path: Path) -> Summary:
     """Read a whole file and check that nothing is missing. Raises StateError, OSError."""
     counted: Counter[str] = Counter()
+    end: End | None = None
     with opened(path) as (head, frames):
-        for frame in frames:
+        for frame in frames:  # to the last byte: only there stands the checksum
             if isinstance(frame, Row):
                 counted[frame.topic] += 1
             elif isinstance(frame, End):
-                if frame.rows != counted:
-                    raise StateError(f"{path}: damaged: {dict(counted)} rows, where {frame.rows} were written")
-                return Summary(head, dict(counted))
-    raise StateError(f"{path}: cut short: its end is missing")
+                end = frame
+    if end is None:
+        raise StateError(f"{path}: cut short: its end is missing")
+    if end.rows != counted:
+        raise StateError(f"{path}: damaged: {dict(counted)} rows, where {end.rows} were written")
+    return Summary(head, dict(counted))
 
 
 class Target(NamedTuple):
@@ -193,9 +212,10 @@ class Target(NamedTuple):
 
 
 async def restore(settings: Settings, path: Path, target: Target, now: int) -> Summary:
-    """Put a file's state back and let the workers go on where it was saved. Verdicts that have ended by `now` (ms) stay out.
+    """Put a file's state back and let the workers go on where it was saved.
 
-    Raises StateError, KafkaError, OSError. Nothing is written before all of the file was read and found whole.
+    Verdicts that have ended by `now` (ms) stay out. Nothing is written before all of the file was read and found whole.
+    Raises StateError, KafkaError, OSError.
     """
     summary = inspect(path)
     head = summary.head
@@ -224,7 +244,7 @@ async def restore(settings: Settings, path: Path, target: Target, now: int) -> S
                 restored[topic.noun] += len(rows)
             await compacted.write(producer, topic.name(settings), partition, rows.items())
     await _go_on(settings, head, found, new=target.new_requests)
-    return Summary(head, dict(restored))
+    return Summary(head, dict(+restored))
 
 
 def _check_partitions(head: Head, found: dict[str, int], settings: Settings) -> None:
@@ -232,8 +252,8 @@ def _check_partitions(head: Head, found: dict[str, int], settings: Settings) -> 
         here, there = found[topic.name(settings)], head.partitions.get(topic.noun)
         if here != there:
             raise StateError(
-                f"{topic.name(settings)} has {here} partitions, the backup {there}: restore it into topics like those it "
-                "was made of, then: stillwatch topics grow"
+                f"{topic.name(settings)} has {here} partitions, the backup {there}: restore it into topics like those "
+                "it was made of, then: stillwatch grow"
             )
 
 

@@ -17,6 +17,7 @@ from .commands.policy import policy
 from .commands.replay import replay
 from .commands.schema import schema
 from .commands.simulate import simulate
+from .commands.state import backup, grow, restore
 from .commands.topics import topics
 from .commands.worker import settings, worker
 
@@ -24,6 +25,9 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     settings,
     topics,
     doctor,
+    backup,
+    restore,
+    grow,
     policy,
     replay,
     schema,

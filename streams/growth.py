@@ -1,16 +1,17 @@
 """Growth: more partitions, by moving to topics of another prefix.
 
-The partitions of a topic that profiles rest on cannot be raised in place: an account's requests would go to one partition
-and its profile lie on another. So new topics are made beside the old ones, each profile goes to the partition where murmur2
-puts its account, and workers begin there. The old topics are only read: until the last step one can turn back.
+The partitions of a topic that profiles rest on cannot be raised in place: an account's requests would go to one
+partition and its profile lie on another. So new topics are made beside the old ones, each profile goes to the partition
+where murmur2 puts its account, and workers begin there. The old topics are only read: until the last step one can turn
+back.
 
-Nothing counts twice, and nothing is lost: a profile holds old requests up to an offset of its own; those behind it, read or
-unread, are copied to the new topic; and because that topic's offsets begin anew, so do the profiles'.
+Nothing counts twice, and nothing is lost: a profile holds old requests up to an offset of its own; those behind it,
+read or unread, are copied to the new topic; and because that topic's offsets begin anew, so do the profiles'.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -114,9 +115,11 @@ async def transfer(old: Settings, new: Settings, *, tell: Callable[[str], None] 
 async def follow(old: Settings, new: Settings, *, idle_seconds: float) -> int:
     """Copy what producers still send to the old requests, until none came for so long; how many.
 
-    A crash in the middle of it may copy some twice, which their ids give away. Raises KafkaError.
+    A crash in the middle of it may copy some twice, which their ids give away. Raises StateError, KafkaError.
     """
     partitions = (await counts(old))[REQUESTS.name(old)]
+    if len(await compacted.committed(old, REQUESTS.name(old), partitions, copier(old))) < partitions:
+        raise StateError("the state was not taken over yet: run it with --transfer first")
     copied = 0
     async with new.producer() as producer:
         while True:
@@ -174,9 +177,8 @@ class _Move:
     old_partitions: int
     new_partitions: int
     moved: Moved
-
-    def __post_init__(self) -> None:
-        self._strays: dict[bytes, Kept] = {}
+    strays: dict[bytes, Kept] = field(default_factory=dict)
+    """Profiles found on a wrong partition."""
 
     async def take(self, producer: AIOKafkaProducer, partition: int) -> None:
         """Move what belongs to one old partition."""
@@ -189,7 +191,7 @@ class _Move:
         for account, row in profiles.changed():
             key, kept = account.encode(), Kept(row, ANEW)
             if partition_of(key, self.old_partitions) != partition:
-                self._strays[key] = kept
+                self.strays[key] = kept
             else:
                 split[partition_of(key, self.new_partitions)].append((key, kept))
         models = [(key, Kept(kept.value, ANEW)) for key, kept in found.items() if key.startswith(_SPECIAL)]
@@ -201,19 +203,19 @@ class _Move:
 
     async def _copy_unread(self, producer: AIOKafkaProducer, partition: int, profiles: Profiles) -> None:
         """Copy what stands behind the offset of each profile."""
-        for topic, field, account_of in (
+        for topic, column, account_of in (
             (REQUESTS, "offset", _account_of_request),
             (FEEDBACK, "heard", _account_of_feedback),
         ):
             name = topic.name(self.old)
             start = (await compacted.committed(self.old, name, self.old_partitions)).get(partition, 0)
 
-            def uncounted(record: ConsumerRecord, field: str = field, of: _AccountOf = account_of) -> bool:
+            def uncounted(record: ConsumerRecord, column: str = column, of: _AccountOf = account_of) -> bool:
                 account = of(record)
                 if account is None or account not in profiles:
                     return True
                 (row,) = profiles.rows([account])
-                return bool(record.offset > profiles.table[field][row])
+                return bool(record.offset > profiles.table[column][row])
 
             one = await _copy(self.old, self.new, topic, partition, start, producer, uncounted)
             if topic is REQUESTS:
@@ -224,14 +226,14 @@ class _Move:
 
     async def place_strays(self, producer: AIOKafkaProducer) -> None:
         """Profiles that lay on a wrong partition go where they belong, unless their account has one there."""
-        if not self._strays:
+        if not self.strays:
             return
-        homes = {partition_of(key, self.old_partitions) for key in self._strays}
+        homes = {partition_of(key, self.old_partitions) for key in self.strays}
         for home in homes:
             for key in await compacted.newest(self.old, PROFILES.name(self.old), home):
-                if partition_of(key, self.old_partitions) == home and self._strays.pop(key, None) is not None:
+                if partition_of(key, self.old_partitions) == home and self.strays.pop(key, None) is not None:
                     self.moved.doubles += 1
-        for key, kept in self._strays.items():
+        for key, kept in self.strays.items():
             place = partition_of(key, self.new_partitions)
             self.moved.profiles += await compacted.write(producer, PROFILES.name(self.new), place, [(key, kept)])
 

@@ -403,6 +403,12 @@ class Profiles:
         self.table[places] = stored["profile"]
         return places
 
+    def begin_anew(self) -> None:
+        """Let profiles hold nothing of topics whose offsets begin anew; `changed` then gives them all."""
+        rows = np.array(sorted(self._row.values()), dtype=np.int64)
+        self.table["offset"][rows] = self.table["heard"][rows] = -1
+        self._dirty[rows] = True
+
     def _place(self, account: str) -> int:
         self.appeared.append(account)
         if self._free:
