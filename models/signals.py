@@ -37,6 +37,17 @@ def _settled(f: Features, requests: float) -> FloatVector:
     return n / (n + requests)
 
 
+def worth(f: Features) -> FloatVector:
+    """How much an answer can teach a student, 0 to 1: by its length, or by the probabilities that come with it.
+
+    Source: traces that made a student average 3,000 tokens; an answer of a support bot has about 100, of a classifier
+    3. Distributions over a few dozen tokens teach as much.
+    """
+    written = log_ramp(f["output_length"], 200, 600)
+    distilled = ramp(f["logprobs_share"], 0.2, 0.8) * log_ramp(f["output_length"], 4, 40)
+    return np.fmax(written, distilled)
+
+
 def volume(f: Features) -> Terms:
     """Far more requests than one person or product needs.
 
@@ -53,19 +64,18 @@ def harvest(f: Features) -> Terms:
     """Output is collected rather than used: long answers from short questions, cut at the limit, with reasoning,
     probabilities or several choices.
 
-    Misleads: every client of a reasoning model gets reasoning, so that alone weighs little; batch writing (median 53
-    tokens in, 1,578 out is an ordinary recorded batch job); reasoning models, a third of whose clients write five times
-    what they read.
+    Misleads: a classifier's confidence needs probabilities too, but of an answer of one to three tokens; every client
+    of a reasoning model gets reasoning, so that alone weighs little; batch writing (median 53 tokens in, 1,578 out is
+    an ordinary recorded batch job); reasoning models, a third of whose clients write five times what they read.
     """
-    settled = _settled(f, 30)
-    worth = settled * log_ramp(f["requests_week"], 50, 1_000)
+    enough = _settled(f, 30) * log_ramp(f["requests_week"], 50, 1_000)
     return {
-        "output_per_input": 0.9 * worth * log_ramp(f["output_per_input"], 3, 15),
-        "output_length": 0.8 * worth * log_ramp(f["output_length"], 700, 4_000),
-        "capped_share": 0.5 * worth * ramp(f["capped_share"], 0.1, 0.5),
-        "reasoning_share": 0.5 * worth * ramp(f["reasoning_share"], 0.4, 0.9),
-        "logprobs_share": 1.2 * worth * ramp(f["logprobs_share"], 0.2, 0.8),
-        "many_choices_share": 0.8 * worth * ramp(f["many_choices_share"], 0.2, 0.8),
+        "output_per_input": 0.9 * enough * log_ramp(f["output_per_input"], 3, 15),
+        "output_length": 0.8 * enough * log_ramp(f["output_length"], 700, 4_000),
+        "capped_share": 0.5 * enough * ramp(f["capped_share"], 0.1, 0.5),
+        "reasoning_share": 0.5 * enough * ramp(f["reasoning_share"], 0.4, 0.9),
+        "logprobs_share": 2.0 * enough * ramp(f["logprobs_share"], 0.2, 0.8) * log_ramp(f["output_length"], 4, 40),
+        "many_choices_share": 0.8 * enough * ramp(f["many_choices_share"], 0.2, 0.8),
     }
 
 
@@ -114,13 +124,37 @@ def breadth(f: Features) -> Terms:
 def templates(f: Features) -> Terms:
     """One template filled in again and again, or each prompt asked several times.
 
-    Misleads: evaluation suites (8-shot prefixes), products with one prompt, retries; weak on its own.
+    Misleads: evaluation suites (8-shot prefixes), products with one prompt, retries; weak on its own. A template longer
+    than 256 characters shows as many texts behind one prefix, a shorter one as prompts nearly alike.
     """
-    worth = log_ramp(f["requests_week"], 200, 3_000)
+    enough = log_ramp(f["requests_week"], 200, 3_000)
     return {
-        "similar_share": 0.6 * worth * ramp(f["similar_share"], 0.3, 0.8),
-        "repeats": 1.2 * worth * ramp(f["repeats"], 2.2, 3.6) * ramp(f["repeats"], 40.0, 12.0),
+        "similar_share": 0.6 * enough * ramp(f["similar_share"], 0.3, 0.8),
+        "template_share": 0.6 * enough * ramp(f["template_share"], 0.3, 0.8),
+        "text_repeats": 1.2 * enough * ramp(f["text_repeats"], 2.2, 3.6) * ramp(f["text_repeats"], 40.0, 12.0),
     }
+
+
+def search(f: Features) -> Terms:
+    """Hundreds of refusals, and then volume: a technique was looked for, and found.
+
+    Misleads: red-teamers are refused all the time, so most of the rest must have been answered; a large product meets
+    3 % of refusals every day, so only those beyond count. Source: a campaign of 2026 tried more than 12,000 tricks
+    and then used the winner.
+    """
+    refused = f["refused_share"] * f["requests_week"] - 0.03 * f["requests_week"]
+    answered = log_ramp(f["requests_day"], 300, 2_000) * ramp(f["refused_share"], 0.5, 0.25)
+    return {"refused_share": 1.2 * log_ramp(refused, 50, 400) * answered}
+
+
+def pivot(f: Features) -> Terms:
+    """Went over to another model within a day, at volume: to a new one for what it can do, to an older one for what
+    it lets through.
+
+    Misleads: whoever likes a new model changes too; so it weighs little. Source: a campaign of 2026 moved nearly half
+    of its traffic within a day of a release, another went back to an older, weaker-guarded model.
+    """
+    return {"pivot": 0.6 * log_ramp(f["requests_day"], 300, 3_000) * ramp(f["pivot"], 0.15, 0.4)}
 
 
 def cues(f: Features) -> Terms:
@@ -140,12 +174,28 @@ def cues(f: Features) -> Terms:
 
 
 def newness(f: Features) -> Terms:
-    """A new account at full rate from its first days.
+    """A new account at full rate from its first days, or one that we had never seen before.
 
-    Misleads: every large customer was new once, and launches are real; so it needs the volume as well.
+    Misleads: every large customer was new once, and launches are real; so it needs the volume as well, and most of it
+    answers worth collecting. Accounts are bought old, so an account that appears at full rate counts half whatever
+    its age; while the detector itself is new, none does.
     """
     rate = np.maximum(log_ramp(f["requests_day"], 150, 1_500), log_ramp(f["requests_hour"], 60, 600))
-    return {"age_days": 1.6 * rate * ramp(f["age_days"], 30.0, 3.0)}
+    rate = rate * (0.3 + 0.7 * worth(f))
+    return {
+        "age_days": 1.6 * rate * ramp(f["age_days"], 30.0, 3.0),
+        "appeared_days": 0.8 * rate * ramp(f["appeared_days"], 7.0, 1.0),
+    }
+
+
+def full_swing(f: Features) -> FloatVector:
+    """How far what is served now looks like a harvest in full swing, 0 to 1: hour after hour at more than a request a
+    minute, single turns, answers worth collecting.
+
+    No evidence of its own: large honest jobs do the same. A policy that sees the exposure grow fast asks such an
+    account for less evidence before it slows it down or asks who it is.
+    """
+    return worth(f) * ramp(f["single_turn_share"], 0.5, 0.9) * ramp(f["busy_hours"], 4.0, 8.0)
 
 
 class Signal(NamedTuple):
@@ -166,6 +216,8 @@ SIGNALS: Final[Mapping[str, Signal]] = {
     "churn": Signal(churn, 1.9, "identity"),
     "breadth": Signal(breadth, 1.2, "content"),
     "templates": Signal(templates, 1.4, "content"),
+    "search": Signal(search, 1.2, "output"),
+    "pivot": Signal(pivot, 0.6, "timing"),
     "cues": Signal(cues, 2.0, "content"),
     "newness": Signal(newness, 1.6, "identity"),
 }
@@ -189,12 +241,16 @@ WORDS: Final[Mapping[str, str]] = {
     "single_turn_share": "{observed:%} of requests are a single turn; {typical:%} is typical",
     "topic_spread": "prompts cover unrelated topics: spread {observed} of 1; {typical} is typical",
     "similar_share": "{observed:%} of different prompts are nearly alike; {typical:%} is typical",
-    "repeats": "asks each prompt {observed} times; {typical} is typical",
+    "template_share": "{observed:%} of different prompts begin word for word like others; {typical:%} is typical",
+    "refused_share": "was refused in {observed:%} of requests and went on at volume; {typical:%} is typical",
+    "pivot": "moved {observed:%} of its traffic to another model within a day; {typical:%} is typical",
+    "text_repeats": "asks each prompt {observed} times; {typical} is typical",
     "inline_tags_cue_share": "asks for reasoning inside tags in {observed:%} of prompts; {typical:%} is typical",
     "reasoning_cue_share": "asks for written-out reasoning in {observed:%} of prompts; {typical:%} is typical",
     "rationale_cue_share": "asks for the reasoning behind answers in {observed:%} of prompts; {typical:%} is typical",
     "grading_cue_share": "asks for grades or verdicts in {observed:%} of prompts; {typical:%} is typical",
     "age_days": "is {observed} days old and already at full rate; {typical} days is typical",
+    "appeared_days": "appeared {observed} days ago and is already at full rate; {typical} days is typical",
 }
 """What a signal's largest term says to a person."""
 

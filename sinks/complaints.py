@@ -8,7 +8,22 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
-from .rules import LADDER, LONGEST_SECONDS, Budget, Exempt, Mode, Price, Prices, Rules, Rung, Scope, Told, Trust
+from .rules import (
+    LADDER,
+    LONGEST_SECONDS,
+    MOST_HASTE,
+    Budget,
+    Exempt,
+    Mode,
+    Pace,
+    Price,
+    Prices,
+    Rules,
+    Rung,
+    Scope,
+    Told,
+    Trust,
+)
 
 AnyRules = TypeVar("AnyRules", bound=Rules)
 
@@ -48,6 +63,7 @@ def _check_model_prices(tables: dict[str, object]) -> None:
 _FIELDS: Final[dict[str, type[msgspec.Struct]]] = {
     "": Rules,
     "budget": Budget,
+    "pace": Pace,
     "prices": Prices,
     "prices.models": Price,
     "rungs": Rung,
@@ -107,6 +123,8 @@ def _complaints(rules: Rules) -> Iterator[str]:
         for field in Price.__struct_fields__:
             if not 0 <= (amount := getattr(price, field)) < float("inf"):
                 yield f"{where}.{field}: {amount} is not a price"
+    if not 0 < rules.pace.low < rules.pace.high < float("inf"):
+        yield f"pace: low {rules.pace.low} and high {rules.pace.high} are not two rising shares above 0"
     if not rules.rungs:
         yield "rungs: none; without a rung nothing is ever decided"
     for index, rung in enumerate(rules.rungs):
@@ -150,6 +168,10 @@ def _complaints_of_rung(where: str, rung: Rung) -> Iterator[str]:
             yield f"{where}.{field}: {amount} is negative"
     if rung.action == "suspend" and rung.enabled and rung.kinds < 2:
         yield f"{where}.kinds: {rung.kinds}; suspension needs at least 2 independent kinds of evidence"
+    if not 0 <= rung.haste <= MOST_HASTE:
+        yield f"{where}.haste: {rung.haste} is not between 0 and {MOST_HASTE:g}"
+    if rung.haste and rung.action in ("degrade", "suspend"):
+        yield f"{where}.haste: {rung.haste}; what a {rung.action} takes from a customer needs all the evidence"
     rpm = rung.parameters.get("rpm")
     if rung.action == "throttle" and rpm is None:
         yield f"{where}.parameters: a throttle states its rate: parameters = {{ rpm = 20 }}"

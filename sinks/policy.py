@@ -110,13 +110,15 @@ class Policy(Rules, frozen=True, dict=True, forbid_unknown_fields=True):
         rung_now: Rungs,
         exempt: Bools | None = None,
         verified: Bools | None = None,
+        haste: Floats | None = None,
     ) -> Rungs:
         """The rung of each subject: one row a subject in every vector, in and out.
 
         `score` in [0, 1]; `requests` and `share_of_budget` served in its lifetime; `kinds` of evidence;
         `rung_now` where it stands. It climbs to the highest rung whose conditions it meets, and holds any
         rung at or below its own while its score is at least that rung's `leave`. Exempt subjects go no
-        higher than watch; who is verified is not asked to verify again.
+        higher than watch; who is verified is not asked to verify again. `haste` (0 to 1, see `haste`) lowers both
+        scores of a rung by that much of its own `haste`, in log-odds.
         """
         result = np.zeros(len(score), np.int8)
         for rung in self.rungs:
@@ -126,8 +128,10 @@ class Policy(Rules, frozen=True, dict=True, forbid_unknown_fields=True):
             floor = requests >= rung.requests
             if rung.share is not None:
                 floor = floor | (share_of_budget >= rung.share)
-            enters = (score >= rung.score) & (kinds >= rung.kinds) & floor
-            stays = (rung_now >= index) & (score >= rung.leave)
+            eased = rung.haste * (np.zeros(len(score)) if haste is None else haste)
+            enter, leave = _eased(rung.score, eased), _eased(rung.leave, eased)
+            enters = (score >= enter) & (kinds >= rung.kinds) & floor
+            stays = (rung_now >= index) & (score >= leave)
             earned = enters | stays
             if exempt is not None and rung.action != "watch":
                 earned &= ~exempt
@@ -163,8 +167,27 @@ class Policy(Rules, frozen=True, dict=True, forbid_unknown_fields=True):
             ends.setdefault((row.scope, row.value), []).append(until)
         return ends
 
+    def haste(self, share_a_day: Floats, full_swing: Floats) -> Floats:
+        """How much a subject's pace hurries us, 0 to 1: the share of the budget that a day takes, between the bounds of
+        `pace` on a log scale, as far as it is a harvest in `full_swing` (0 to 1)."""
+        pace = self.pace
+        risen = np.log(np.maximum(share_a_day, 1e-12) / pace.low) / np.log(pace.high / pace.low)
+        haste: Floats = np.minimum(np.fmax(risen, 0.0), 1.0) * np.nan_to_num(full_swing)
+        return haste
+
+    def haste_of(self, rung: int) -> float:
+        """The log-odds that full haste is worth on a rung; 0 where there is none."""
+        return next((row.haste for row in self.rungs if ACTIONS.index(row.action) == rung), 0.0)
+
     def share_of_budget(self, requests: Floats, output_tokens: Floats, reasoning_tokens: Floats) -> Floats:
         """How much of a viable budget was served, in the unit that is furthest; above 1 is possible."""
         budget = self.budget
         tokens = np.maximum(output_tokens / budget.output_tokens, reasoning_tokens / budget.reasoning_tokens)
         return np.maximum(requests / budget.requests, tokens)
+
+
+def _eased(threshold: float, odds: Floats) -> Floats:
+    """A probability lowered by so much in log-odds; to the bit the same for 0."""
+    kept = np.exp(-odds) * threshold
+    eased: Floats = np.where(odds > 0, kept / (kept + 1.0 - threshold), threshold)
+    return eased

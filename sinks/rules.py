@@ -17,6 +17,9 @@ Scope: TypeAlias = Literal["account", "org", "key", "campaign"]
 LONGEST_SECONDS: Final = 366 * 86_400
 """No verdict of the detector outlives a year: by then nobody remembers why it stands."""
 
+MOST_HASTE: Final = 4.0
+"""Log-odds of evidence that pace may stand in for: odds of 55 to 1."""
+
 LADDER: Final = ACTIONS[1:]
 """The actions that a rung may have, mildest first."""
 
@@ -27,6 +30,13 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests: int
     output_tokens: int
     reasoning_tokens: int
+
+
+class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Shares of the budget served a day: from `low` on it counts as haste, at `high` fully."""
+
+    low: float
+    high: float
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +70,7 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     score: float
     leave: float
     seconds: int
+    haste: float = 0.0
     kinds: int = 1
     requests: int = 0
     share: float | None = None
@@ -101,5 +112,6 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prices: Prices
     rungs: tuple[Rung, ...]
     mode: Mode = "enforce"
+    pace: Pace = Pace(0.08, 0.14)
     exempt: tuple[Exempt, ...] = ()
     feedback: Told = Told()

@@ -100,7 +100,7 @@ class Batch:
     prefix: Hashes
     band: Hashes
     text: Hashes
-    """The prompt's last message as a whole, by its topic vector and length."""
+    """The prompt's last message as a whole, by its beginning, topic vector and length."""
     plan: Hashes
     model: Hashes
     sketched: IntVector
@@ -217,8 +217,13 @@ def _columns(requests: Sequence[Request], at: IntVector, records: Sequence[Recor
         prefix=of_sketches(_hashed_hex(told["prefix"])),
         # Two prompts share the first LSH band when most of their word shingles agree; 0 is a prompt without words.
         band=of_sketches(_mixed(np.array([bands[0] for bands in told["bands"]], dtype=np.uint64))),
-        # A word more or less moves the topic vector; a name of the same length in a slot moves it too.
-        text=of_sketches(_mixed(np.array([crc32(t) for t in told["topic"]], dtype=np.uint64) + _chars(told["chars"]))),
+        # Behind an equal beginning a word more or less moves the topic vector or the length.
+        text=of_sketches(
+            _mixed(
+                _hashed_hex(told["prefix"])
+                ^ (np.array([crc32(topic) for topic in told["topic"]], dtype=np.uint64) + _above(told["chars"]))
+            )
+        ),
         plan=_hashed_few(column["plan"]),
         model=_hashed_few(column["model"]),
         sketched=sketched,
@@ -249,9 +254,9 @@ def _sketches(
     return filled
 
 
-def _chars(lengths: Sequence[int]) -> Hashes:
-    """Lengths moved above 32 bits, so that none is 0."""
-    return (np.array(lengths, dtype=np.uint64) + np.uint64(1)) << np.uint64(32)
+def _above(lengths: Sequence[int]) -> Hashes:
+    """Lengths moved above 32 bits."""
+    return np.array(lengths, dtype=np.uint64) << np.uint64(32)
 
 
 def _mixed(raw: Hashes) -> Hashes:

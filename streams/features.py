@@ -44,7 +44,10 @@ LIMITS: Final[Mapping[str, Limits]] = {
     "settings": Limits(0, 200, log=True),
     "prompts": Limits(0, 100_000, log=True),
     "fresh_share": Limits(0, 1),
-    "repeats": Limits(0, 1_000, log=True),
+    "text_repeats": Limits(0, 1_000, log=True),
+    "template_share": Limits(0, 1),
+    "refused_share": Limits(0, 1),
+    "pivot": Limits(0, 1),
     "similar_share": Limits(0, 1),
     "topic_spread": Limits(0, 1),
     "waking_share": Limits(0, 1),
@@ -55,6 +58,7 @@ LIMITS: Final[Mapping[str, Limits]] = {
     "rationale_cue_share": Limits(0, 1),
     "grading_cue_share": Limits(0, 1),
     "age_days": Limits(0, 3_650, log=True),
+    "appeared_days": Limits(0, 3_650, log=True),
 }
 """Fixed, documented limits: no learned scaler, for a scaler that follows an attack hides it."""
 
@@ -69,8 +73,11 @@ DETECTOR_FEATURES: Final = (
 """What the detectors learn from."""
 
 
-def features(block: Block) -> Features:
-    """Name the numbers of each profile of a block, all taken at the instant of its newest request."""
+def features(block: Block, watched_since: int | None = None) -> Features:
+    """Name the numbers of each profile of a block, all taken at the instant of its newest request.
+
+    `watched_since` (ms) is the oldest request of any account: one that appears a day later is new to us.
+    """
     at, first_at = block["at"], block["first_at"]
     found: dict[str, FloatVector] = {}
     volumes = block["volumes"]
@@ -94,12 +101,11 @@ def features(block: Block) -> Features:
 
     seen = _distinct(block)
     found["addresses"], found["networks"], found["clients"] = seen["address"], seen["network"], seen["client"]
-    found["prompts"], found["systems"], found["settings"] = seen["prefix"], seen["system"], seen["settings"]
+    found["prompts"], found["settings"] = seen["prefix"], seen["settings"]
     # The weeks' requests that had a sketch: decayed, so it undercounts what the registers still hold; at most 1.
     with_sketch = np.where(traits["sketched"] > 0, traits["sketched"] * requests, np.nan)
     found["texts"] = seen["text"]
     found["fresh_share"] = np.minimum(seen["prefix"] / np.maximum(with_sketch, 1.0), 1.0)
-    found["repeats"] = with_sketch / np.maximum(seen["prefix"], 1.0)
     found["text_repeats"] = with_sketch / np.maximum(seen["text"], 1.0)
     found["template_share"] = np.maximum(1.0 - seen["prefix"] / np.maximum(seen["text"], 1.0), 0.0)
     found["similar_share"] = np.maximum(1.0 - seen["band"] / np.maximum(seen["prefix"], 1.0), 0.0)
@@ -110,7 +116,8 @@ def features(block: Block) -> Features:
     found["waking_share"] = np.where(hours >= 20, np.count_nonzero(block["hours"], axis=1) / hours, np.nan)
     found["steadiness"] = steadiness(block["minutes"].astype(np.float64), MINUTES.span(at, first_at), MINUTES.tick(at))
     found["age_days"] = np.where(block["opened_at"] <= at, (at - block["opened_at"]) / 86_400_000.0, np.nan)
-    found["known_days"] = (at - first_at) / 86_400_000.0
+    appeared = np.inf if watched_since is None else watched_since + 86_400_000
+    found["appeared_days"] = np.where(first_at >= appeared, (at - first_at) / 86_400_000.0, np.nan)
     found["busy_hours"] = _busy_hours(block["hours"], HOURS.tick(at))
     found["pivot"] = _pivot(block["models"])
     found["requests_total"] = block["totals"][:, 0]

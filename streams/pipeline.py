@@ -14,7 +14,7 @@ from gateway.verdict import Exposure, Reason, Verdict
 from models import score as scoring
 from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
 from models.ensemble import Ensemble
-from models.signals import WORDS, TermIndices, evidence
+from models.signals import WORDS, TermIndices, evidence, full_swing
 from models.snapshot import SnapshotError
 from sinks.policy import Decision, Policy
 
@@ -43,6 +43,7 @@ LESSON_MS: Final = 900_000
 DAY_MS: Final = 86_400_000
 
 _WORDS: Final = tuple(WORDS)
+_NEVER: Final = int(np.iinfo(np.int64).max) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ class Pipeline:
         self._repeats = Repeats()
         self._linker = Linker()
         self._standings = Standings()
+        # The oldest request of all: whoever appears later is new to us, whoever was there before need not be.
+        self._watched_since = _NEVER
         # (until, row) of every rung, soonest first; stale entries are dropped when they come up.
         self._ends: list[tuple[int, int]] = []
 
@@ -124,6 +127,7 @@ class Pipeline:
         fresh = block["at"] == 0
         observe(block, batch, self._cost(batch), groups)
         event_at = int(block["at"].max())
+        self._watched_since = min(self._watched_since, int(batch.at.min()))
         # The median, so that a few wrong clocks do not end everybody's verdicts.
         self.event_at = max(self.event_at, int(np.median(batch.at)))
         self._standings.meet(self.profiles.appeared, self.profiles)
@@ -192,7 +196,7 @@ class Pipeline:
     def _judge(self, rows: IntVector, block: Block, judged: IntVector) -> tuple[list[Decision], FloatVector]:
         """Score, decide and learn, for the profiles of a block that have enough to go on; in place."""
         enough, own = block[judged], rows[judged]
-        found = features(enough)
+        found = features(enough, self._watched_since)
         view = matrix(found)
         largest = self._score(enough, found, self._detector.tail_many(view))
         decisions = self._decide(own, enough, found, largest)
@@ -265,6 +269,7 @@ class Pipeline:
         places = self.profiles.restore(rows)
         restored = self.profiles.table[places]
         self.event_at = max(self.event_at, int(restored["at"].max(initial=0)))
+        self._watched_since = min(self._watched_since, int(restored["first_at"].min(initial=_NEVER)))
         on_a_rung = np.flatnonzero(restored["rung"])
         for until, row in zip(restored["until"][on_a_rung].tolist(), places[on_a_rung].tolist(), strict=True):
             heapq.heappush(self._ends, (until, row))
@@ -283,7 +288,8 @@ class Pipeline:
         if not len(rows):
             return []
         block = self.profiles.table[rows]
-        found = features(block)
+        found = features(block, self._watched_since)
+        found = self._with_pace(block, found)
         largest = evidence(found, len(block)).terms
         decisions = []
         for position, row in enumerate(rows.tolist()):
@@ -334,11 +340,12 @@ class Pipeline:
         policy, at, was = self.policy, block["at"].copy(), block["rung"]
         kin = self._kin(rows, block, at)
         totals = dict(zip(TOTALS, block["totals"].T, strict=True))
+        found = self._with_pace(block, found)
         share = policy.share_of_budget(totals["requests"], totals["output_tokens"], totals["reasoning_tokens"])
         exempt = self._exempt(rows, block)
         earned = policy.rungs_for(
             self._trusted(block), totals["requests"], scoring.kinds(block["evidence"]), share, was, exempt,
-            self._verified(block),
+            self._verified(block), found["haste"],
         )  # fmt: skip
         for position, standing in kin.items():
             # What a campaign has earned holds for its members, whatever each of them sent.
@@ -375,6 +382,17 @@ class Pipeline:
                 heapq.heappush(self._ends, (int(until[position]), row))
             decisions.append(self._decision(row, one, _of(found, position), largest[position], kin.get(position)))
         return decisions
+
+    def haste(self, block: Block, found: Features) -> FloatVector:
+        """How much the pace of each profile hurries the policy, 0 to 1; 0 for whom people spoke for."""
+        haste = self.policy.haste(self._share_a_day(found), full_swing(found))
+        return np.where(self._verified(block) | self._cleared(block), 0.0, haste)
+
+    def _share_a_day(self, found: Features) -> FloatVector:
+        return self.policy.share_of_budget(found["requests_day"], found["output_day"], found["reasoning_day"])
+
+    def _with_pace(self, block: Block, found: Features) -> Features:
+        return {**found, "haste": self.haste(block, found), "share_a_day": self._share_a_day(found)}
 
     def _kin(self, rows: IntVector, block: Block, at: IntVector) -> dict[int, Standing]:
         """The standings of a block's accounts by position; their scores and instants (`at`) take them in.
@@ -422,7 +440,9 @@ class Pipeline:
         rung, at = int(profile["rung"]), int(profile["ruled_at"])
         ruling = self.policy.rulings[rung]
         name, seq = self.profiles.name(row), int(profile["seq"])
-        reasons = () if largest is None else tuple(self._reasons(profile["evidence"], values, largest))
+        reasons: tuple[Reason, ...] = ()
+        if largest is not None:
+            reasons = (*self._reasons(profile["evidence"], values, largest), *self._hurried(rung, values))
         own = scoring.scenario({_WORDS[i] for i in largest if i >= 0}) if rung and largest is not None else None
         if standing is not None and rung:
             reasons = (*standing.reasons, *reasons)[:REASONS_SHOWN]
@@ -464,6 +484,14 @@ class Pipeline:
                 return
             term = largest[column] if column < len(largest) else -1
             yield self.typical.reason(scoring.NAMES[column], weight, None if term < 0 else _WORDS[term], values)
+
+    def _hurried(self, rung: int, values: dict[str, float]) -> Iterable[Reason]:
+        """Why less evidence was enough, where it was."""
+        weight = self.policy.haste_of(rung) * values.get("haste", 0.0)
+        if weight >= REASON_FROM:
+            days = 1.0 / values["share_a_day"]
+            text = f"at this pace it takes all that a copy of a model needs within {days:.1f} days"
+            yield Reason(signal="pace", weight=round(weight, 3), text=text, observed=round(days, 1))
 
 
 def _held(one: Block) -> bool:

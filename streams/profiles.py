@@ -24,7 +24,7 @@ TRAITS: Final = (
 """Requests of about a week that did this. Absent fields count as "did not": what is absent is never evidence."""
 
 DISTINCT: Final = {
-    "address": 64, "prefix": 64, "band": 64, "text": 64, "network": 32, "client": 32, "system": 32, "settings": 16,
+    "address": 64, "prefix": 64, "band": 64, "text": 64, "network": 32, "client": 32, "settings": 16,
 }  # fmt: skip
 """What is counted as distinct, and in how many HyperLogLog registers."""
 

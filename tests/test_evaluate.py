@@ -14,12 +14,12 @@ from gateway.request import Request, encode
 from sinks.policy import Policy
 from streams.batch import Record, read
 from streams.cli import main
-from streams.evaluate.arena import Job, Plan, evaluate, jobs, play
+from streams.evaluate.arena import Job, Plan, Played, evaluate, jobs, play
 from streams.evaluate.baselines import DAILY_QUOTA, FixedRules, Prada, RateLimit
 from streams.evaluate.judge import LADDER, THROTTLE, Act, Ledger, days_at, interval, median_hours, share_before
 from streams.evaluate.play import Backdrop, Campaign, Sent, Table, batches, merged, sent, stripped
 from streams.evaluate.report import encoded, report
-from streams.evaluate.watchers import Baseline, Seen, Stillwatch, Watcher
+from streams.evaluate.watchers import Baseline, Seen, Stillwatch, Watcher, watchers
 from streams.simulate.accounts import DAY_MS
 from streams.simulate.families import FAMILIES, campaigns
 from streams.simulate.lookalikes import LOOKALIKES, lookalikes
@@ -233,6 +233,35 @@ def test_evidence_that_is_dropped_weighs_nothing() -> None:
     assert scores[0] > scores[1]
 
 
+def test_one_run_tells_what_each_kind_of_evidence_is_worth() -> None:
+    records = told(request(id=str(n), account="a", at=T0 + n * SECOND, opened_at=T0 - HOUR) for n in range(900))
+    playing = watchers(Policy.load(), ablations=True)
+    seen = {name: watcher.watch(records, ["a"]).scores for name, watcher in playing.items()}
+    for name in ("volume", "newness"):
+        dropped = Stillwatch(Policy.load(), (name,)).watch(records, ["a"]).scores
+        assert seen[name] == pytest.approx(dropped, rel=1e-5)
+        assert seen[name] < seen["stillwatch"]
+    # It has no prompts, so templates were worth nothing.
+    assert seen["templates"] == pytest.approx(seen["stillwatch"], rel=1e-5)
+
+
+def test_reliability_counts_days_by_their_highest_score() -> None:
+    ledger = ledger_of([("a", 3), ("b", 1)], [])
+    for score in (0.2, 0.96, 0.4):
+        ledger.believe(["a"], [score], T0)
+    ledger.believe(["a", "b"], [0.02, 0.02], T0 + DAY)
+    truth = {"a": ("attack", "bulk"), "b": ("honest", "chat")}
+    jobs_ = [Job("family", 1, "bulk"), Job("honest", 1, "part 0")]
+    names = ("stillwatch", "rate limit", "fixed rules")
+    played = [
+        Played(job, {name: {account: ledger.accounts[account]} for name in names}, truth)
+        for job, account in zip(jobs_, "ab", strict=True)
+    ]
+    bins = [row for row in report(SMALL, played).reliability if row.account_days]
+    assert [(row.low, row.account_days, row.attacks) for row in bins] == [(0.01, 2, 1), (0.95, 1, 1)]
+    assert bins[1].mean == 0.96
+
+
 def test_families_do_what_they_are_called_for() -> None:
     end_at = MONDAY + DAY
 
@@ -340,8 +369,8 @@ def test_bystanders_are_told_from_attackers() -> None:
     ("options", "message"),
     [
         (["--family", "bulky"], "unknown family 'bulky'"),
-        (["--without", "account"], "'account' is no optional field"),
-        (["--drop", "luck"], "unknown evidence 'luck'"),
+        (["--without-field", "account"], "'account' is no optional field"),
+        (["--without", "luck"], "unknown evidence 'luck'"),
         (["--policy", "no-such-file.toml"], "no-such-file.toml: No such file"),
     ],
 )

@@ -18,7 +18,7 @@ LADDER = [rung.action for rung in POLICY.rungs]
 WATCH, THROTTLE, VERIFY, DEGRADE, SUSPEND = range(1, 6)
 
 
-def rung(score, requests=10_000, kinds=5, share=0.0, now=0, exempt=False, policy=POLICY):
+def rung(score, requests=10_000, kinds=5, share=0.0, now=0, exempt=False, policy=POLICY, haste=0.0):
     """The rung of one subject."""
     return int(
         policy.rungs_for(
@@ -28,6 +28,7 @@ def rung(score, requests=10_000, kinds=5, share=0.0, now=0, exempt=False, policy
             np.array([share]),
             np.array([now], np.int8),
             np.array([exempt]),
+            haste=np.array([haste]),
         )[0]
     )
 
@@ -83,6 +84,21 @@ def test_a_falling_subject_lands_on_the_highest_rung_it_still_holds():
     # Below leave of verify (0.8) but not of throttle (0.65), which a newcomer would enter only at 0.85.
     assert rung(0.79, now=VERIFY) == THROTTLE
     assert rung(0.79, now=0) == WATCH
+
+
+def test_in_haste_less_evidence_reaches_a_throttle_and_a_question_but_no_more():
+    # 0.85 is odds of 17 to 3; 3.8 log-odds less are 0.1268 to 1, a probability of 0.1125.
+    assert [rung(score, haste=1.0) for score in (0.11, 0.12)] == [0, THROTTLE]
+    assert [rung(score, haste=0.5) for score in (0.45, 0.46)] == [0, THROTTLE]
+    assert [rung(score, haste=1.0) for score in (0.22, 0.23, 0.98, 0.99)] == [THROTTLE, VERIFY, VERIFY, DEGRADE]
+    assert rung(0.9, haste=1.0, kinds=2) == WATCH
+    assert rung(0.9, haste=1.0, exempt=True) == WATCH
+
+
+def test_haste_rises_with_the_share_of_the_budget_that_a_day_takes():
+    share = np.array([0.0, 0.08, np.sqrt(0.08 * 0.14), 0.14, 9.0, np.nan])
+    assert POLICY.haste(share, np.ones(6)) == pytest.approx([0, 0, 0.5, 1, 1, 0])
+    assert POLICY.haste(np.full(3, 0.14), np.array([0.3, 0.0, np.nan])) == pytest.approx([0.3, 0, 0])
 
 
 def test_a_score_that_is_no_number_earns_nothing():
@@ -217,6 +233,11 @@ def test_a_model_without_a_price_of_its_own_has_the_usual_one():
         ("seconds =", "secs =", 'unknown field "secs" in rungs[0]; did you mean "seconds"?'),
         ("version =", "versoin =", 'unknown field "versoin"; did you mean "version"?'),
         ("output = 15.0", "", '"output" is missing in prices'),
+        ("haste = 3.8", "haste = 5", "rungs[1].haste: 5.0 is not between 0 and 4"),
+        ("haste = 3.8", "haste = -1", "rungs[1].haste: -1.0 is not between 0 and 4"),
+        ("leave = 0.9\n", "leave = 0.9\nhaste = 1.0\n", "rungs[3].haste: 1.0; what a degrade takes"),
+        ("low = 0.08 ", "low = 0.2 ", "pace: low 0.2 and high 0.14 are not two rising shares above 0"),
+        ("high = 0.14", "hihg = 0.14", 'unknown field "hihg" in pace; did you mean "high"?'),
         ("score = 0.93", "score = 1.4", "rungs[2].score: 1.4 is not between 0 and 1"),
         ("score = 0.93", "score = -0.1", "rungs[2].score: -0.1 is not between 0 and 1"),
         ("score = 0.93", "score = nan", "rungs[2].score: nan is not between 0 and 1"),
@@ -242,7 +263,7 @@ def test_a_model_without_a_price_of_its_own_has_the_usual_one():
         ),
         ("input = 3.0", "input = -3.0", "prices.input: -3.0 is not a price"),
         ("requests = 17_000 ", "requests = 0 ", "budget.requests: 0 is not above 0"),
-        ('version = "2026-11-2"', 'version = ""', "version: empty"),
+        ('version = "2026-11-3"', 'version = ""', "version: empty"),
         ("[budget]", "[budget", "not TOML: "),
         (
             "output = 15.0",

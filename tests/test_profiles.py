@@ -87,8 +87,8 @@ def test_topic_spread_tells_one_topic_from_many() -> None:
 
 
 def test_four_repeats_of_each_prompt_show() -> None:
-    repeated = [request(at=T0 + n, sketch=sketch(n // 4)) for n in range(160)]
-    assert feature(observed(repeated), "repeats") == pytest.approx(4, rel=0.15)
+    repeated = [request(at=T0 + n, sketch=structs.replace(sketch(n // 4), chars=n // 4)) for n in range(160)]
+    assert feature(observed(repeated), "text_repeats") == pytest.approx(4, rel=0.15)
 
 
 def test_one_template_shows_as_many_texts_behind_one_prefix() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import score as scoring
-from models.signals import SIGNALS, WORDS, evidence, log_ramp, ramp
+from models.signals import SIGNALS, WORDS, evidence, full_swing, log_ramp, ramp
 from streams.features import LIMITS, features
 from streams.profiles import blank
 
@@ -26,7 +26,8 @@ HARVESTER = dict(
     requests_minute=60, requests_hour=3_000, requests_day=15_000, requests_week=16_000, requests_total=16_000,
     output_per_input=20, output_length=4_000, capped_share=0.6, reasoning_share=0.9, waking_share=1, steadiness=0.1,
     settings=1, addresses=400, networks=40, clients=2, prompts=4_000, fresh_share=1, single_turn_share=1,
-    topic_spread=0.95, similar_share=0, repeats=4, reasoning_cue_share=1, inline_tags_cue_share=0,
+    topic_spread=0.95, similar_share=0, template_share=0, text_repeats=4,
+    refused_share=0.1, pivot=0.5, appeared_days=1, reasoning_cue_share=1, inline_tags_cue_share=0,
     rationale_cue_share=0, grading_cue_share=0, age_days=2, logprobs_share=0, many_choices_share=0,
 )  # fmt: skip
 
@@ -70,6 +71,35 @@ def test_no_two_kinds_alone_reach_a_throttle() -> None:
     two_largest = sorted(by_kind.values())[-2:]
     log_odds_of_a_throttle = np.log(0.9 / 0.1)
     assert scoring.PRIOR + sum(two_largest) < log_odds_of_a_throttle
+
+
+def test_a_launch_of_short_answers_is_less_new_than_a_harvest() -> None:
+    launch = profile(requests_day=8_000, requests_hour=800, age_days=1, output_length=200, logprobs_share=0)
+    harvest = profile(requests_day=8_000, requests_hour=800, age_days=1, output_length=900, logprobs_share=0)
+    newness = list(SIGNALS).index("newness")
+    assert evidence(launch, 1).weights[0, newness] == pytest.approx(0.3 * 1.6)
+    assert evidence(harvest, 1).weights[0, newness] == pytest.approx(1.6)
+
+
+def test_probabilities_of_one_token_are_no_harvest() -> None:
+    asked = {"requests_week": 3_000, "logprobs_share": 1}
+    harvest = list(SIGNALS).index("harvest")
+    assert evidence(profile(**asked, output_length=3), 1).weights[0, harvest] == 0
+    assert evidence(profile(**asked, output_length=60), 1).weights[0, harvest] > 1.9
+
+
+@pytest.mark.parametrize(("refused", "found"), [(0.03, 0.0), (0.2, 1.2), (0.6, 0.0)])
+def test_refusals_count_when_volume_follows_them(refused: float, found: float) -> None:
+    # 3 % is everyday, 60 % is a red team; 17 % of 5,000 beyond the everyday are 850.
+    seen = evidence(profile(requests_week=5_000, requests_day=3_000, refused_share=refused), 1)
+    assert seen.weights[0, list(SIGNALS).index("search")] == pytest.approx(found)
+
+
+@pytest.mark.parametrize("absent", ["single_turn_share", "busy_hours", "output_length"])
+def test_full_swing_needs_hours_single_turns_and_answers_worth_collecting(absent: str) -> None:
+    known = {"single_turn_share": 1.0, "busy_hours": 8.0, "output_length": 600.0}
+    assert full_swing(profile(**known)) == 1
+    assert full_swing(profile(**known, logprobs_share=0) | {absent: np.array([0.0])}) == 0
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (10, 0), (15, 0.5), (20, 1), (99, 1), (np.nan, 0)])

@@ -15,8 +15,9 @@ from .terminal import BAD_INPUT, console, fail, opened
 @click.option("--report", "out", type=click.Path(path_type=Path), help="Write all numbers here as JSON.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="Seed of the streams; may be repeated.  [default: 1]")
 @click.option("--family", "families", multiple=True, help="Family to play, or none; may be repeated.  [default: all]")
-@click.option("--without", multiple=True, help="Field that no request has, such as ip or sketch; may be repeated.")
-@click.option("--drop", "dropped", multiple=True, help="Evidence that the detector goes without; may be repeated.")
+@click.option("--without", "dropped", multiple=True, help="Evidence the detector goes without; may be repeated.")
+@click.option("--without-field", "without", multiple=True, help="Field no request has, such as ip; may be repeated.")
+@click.option("--ablations", is_flag=True, help="Tell what each kind of evidence is worth; leaves the baselines out.")
 @click.option("--policy", type=click.Path(path_type=Path), help="Policy file in place of the packaged one.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw share served against false actions: PNG, SVG.")
 @click.option("--processes", type=click.IntRange(1), help="Processes side by side.  [default: one for each core]")
@@ -25,8 +26,9 @@ def evaluate(
     out: Path | None,
     seeds: tuple[int, ...],
     families: tuple[str, ...],
-    without: tuple[str, ...],
     dropped: tuple[str, ...],
+    without: tuple[str, ...],
+    ablations: bool,
     policy: Path | None,
     picture: Path | None,
     processes: int | None,
@@ -52,8 +54,9 @@ def evaluate(
     chosen = tuple(name for name in families if name != "none") if families else tuple(FAMILIES)
     try:
         plan = Plan(
-            seeds=seeds or (1,), families=chosen, traces=traces, without=without, dropped=dropped, policy=policy
-        )
+            seeds=seeds or (1,), families=chosen, traces=traces, without=without, dropped=dropped,
+            ablations=ablations, policy=policy,
+        )  # fmt: skip
         Policy.load(policy)
     except (ValueError, PolicyError) as error:
         fail(error, BAD_INPUT)
@@ -76,6 +79,9 @@ def evaluate(
     if plan.families:
         screen.print(reporting.families_table(found))
     screen.print(reporting.honest_table(found))
+    screen.print(reporting.reliability_table(found))
+    if ablations:
+        screen.print(reporting.ablations_table(found))
     click.echo(f"seeds {', '.join(map(str, found.seeds))}; policy {found.policy}; model {found.model}")
     for sentence in (found.simulated, found.recorded):
         if sentence:

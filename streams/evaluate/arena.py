@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -22,7 +23,7 @@ from ..simulate.stream import MONDAY, Stream, crowd
 from ..simulate.traces import recorded
 from .judge import Met
 from .play import Backdrop, Campaign, Strip, Table, batches, merged, sent, stripped
-from .watchers import WATCHERS, watcher
+from .watchers import watchers
 
 EXEMPT_KIND: Final = "licensed"
 """Lookalikes that the arena's policy exempts."""
@@ -49,6 +50,8 @@ class Plan:
     traces: Path | None = None
     without: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    ablations: bool = False
+    """Whether the detector is accompanied by itself without each column of evidence, instead of the baselines."""
     policy: Path | None = None
     """Policy file; None: the packaged one."""
 
@@ -132,11 +135,13 @@ def _family(plan: Plan, job: Job, strip: Strip) -> Played:
     begins_at = MONDAY + int(plan.calm * DAY_MS)
     backdrop, warm = _calm(plan, job.seed)
     first = backdrop.before(begins_at)
-    tables = {name: table.copy() for name, table in warm.items()}
+    # All in one copy: a watcher may look at another one.
+    tables = deepcopy(warm)
     truth = {label.account: _truth(label) for label in backdrop.labels}
     scenario = FAMILIES[job.name]
     # Where the campaign answers to verdicts, every watcher has its own; else one will do for all.
-    apart = [[table] for table in tables.values()] if scenario.replaced else [list(tables.values())]
+    together = not scenario.replaced or plan.ablations
+    apart = [list(tables.values())] if together else [[table] for table in tables.values()]
     for group in apart:
         prompts = Prompts(job.seed)
         end_at = MONDAY + int(plan.days * DAY_MS)
@@ -169,7 +174,8 @@ def _tables(plan: Plan, labels: Sequence[Label]) -> dict[str, Table]:
     licensed = [Exempt(scope="account", value=label.account) for label in labels if label.kind == EXEMPT_KIND]
     policy = Policy.load(plan.policy)
     policy = msgspec.structs.replace(policy, exempt=(*policy.exempt, *licensed))
-    return {name: Table(watcher(name, policy, plan.dropped)) for name in WATCHERS}
+    playing = watchers(policy, plan.dropped, ablations=plan.ablations)
+    return {name: Table(watcher) for name, watcher in playing.items()}
 
 
 def _truth(label: Label) -> tuple[str, str]:

@@ -54,6 +54,8 @@ class Met:
     """For each day on which it sent something, the highest rung announced."""
     strongest: dict[int, float] = field(default_factory=dict)
     """For each of those days, the most that spoke against it."""
+    scores: dict[int, float] = field(default_factory=dict)
+    """For each of those days, the highest probability that it was given."""
 
     def served_before(self, height: int) -> tuple[int, int]:
         """Requests and reasoning tokens sent before it met this height."""
@@ -107,6 +109,13 @@ class Ledger:
                 met.strongest[day] = strength
             if not met.rises or strength > met.rises[-1][0]:
                 met.rises.append((strength, met.sent))
+
+    def believe(self, accounts: Sequence[str], scores: Iterable[float], at: int) -> None:
+        """Take note of the probabilities given to accounts at an instant (ms)."""
+        day = at // DAY_MS
+        for account, score in zip(accounts, scores, strict=True):
+            met = self.accounts[account]
+            met.scores[day] = max(score, met.scores.get(day, 0.0))
 
     def height(self, account: str) -> int:
         """The highest rung an account has met; 0 when it is unknown."""

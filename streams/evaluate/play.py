@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Final, NamedTuple
@@ -83,10 +82,6 @@ class Table:
         self.ledger = Ledger()
         self._offset = 0
 
-    def copy(self) -> "Table":
-        """The same state, apart from this one from here on."""
-        return deepcopy(self)
-
     def take(self, batch: Sequence[Sent]) -> None:
         """Give the watcher a micro-batch, count it as served, then note what the watcher did."""
         ledger = self.ledger
@@ -97,6 +92,8 @@ class Table:
         accounts = list(dict.fromkeys(one.account for one in batch))
         seen = self.watcher.watch(records, accounts)
         ledger.weigh(accounts, seen.strengths.tolist(), batch[-1].at)
+        if seen.scores is not None:
+            ledger.believe(accounts, seen.scores.tolist(), batch[-1].at)
         for act in seen.acts:
             ledger.act(act)
 

@@ -2,20 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 import numpy as np
 from rich.table import Table as RichTable
 
-from models.score import VERSION
+from models.score import NAMES, VERSION
 from sinks.policy import Policy
 from sinks.rules import Budget
 
 from ..simulate.families import FAMILIES
 from .arena import EXEMPT_KIND, Plan, Played
 from .judge import LADDER, THROTTLE, Met, days_at, interval, median_hours, share_before
-from .watchers import WATCHERS
+from .watchers import OWN, WATCHERS
 
 LOUD: Final = 20_000
 """From so many requests of one account on a family is called loud."""
@@ -39,6 +40,9 @@ RECORDED: Final = (
     "suites and harvests, and nothing else. Who sent them, from where, and the joining of arrivals with prompts are "
     "simulated."
 )
+
+SCORES: Final = (0.0, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99, 1.01)
+"""Edges of the bins of the reliability table."""
 
 THRESHOLDS: Final[Mapping[str, tuple[float, ...]]] = {
     "stillwatch": tuple(float(1 / (1 + np.exp(-odds))) for odds in np.arange(-6.0, 7.01, 0.25)),
@@ -111,6 +115,30 @@ class Watched(msgspec.Struct, frozen=True):
     curves: dict[str, list[Point]]
 
 
+class Bin(msgspec.Struct, frozen=True):
+    """Account-days with a highest score from `low` to below `high`: how many, how many of attackers, the mean score."""
+
+    low: float
+    high: float
+    account_days: int
+    attacks: int
+    mean: float
+
+
+class Ablation(msgspec.Struct, frozen=True):
+    """What decisions on an account's own evidence would have been without one column of it."""
+
+    without: str
+    served: dict[str, float]
+    """By group of families, by how much more (as a share) would have been served before the throttle."""
+    worst: tuple[float, str]
+    """The same for the family that misses it most."""
+    accused: int
+    """Honest account-days throttled, more or fewer."""
+    highest: float
+    """The most that would have spoken against an honest account."""
+
+
 class Report(msgspec.Struct, frozen=True):
     """The arena's report. The same plan gives the same bytes: it holds no clock and no speed."""
 
@@ -121,6 +149,8 @@ class Report(msgspec.Struct, frozen=True):
     model: str
     simulated: str
     recorded: str | None
+    reliability: list[Bin]
+    ablations: list[Ablation]
     watchers: dict[str, Watched]
 
 
@@ -136,8 +166,51 @@ def report(plan: Plan, results: Iterable[Played]) -> Report:
         model=VERSION,
         simulated=SIMULATED,
         recorded=RECORDED if plan.traces else None,
-        watchers={name: _watched(name, played, policy.budget) for name in WATCHERS},
+        reliability=_reliability(played),
+        watchers={
+            name: _watched(name, played, policy.budget) for name in (WATCHERS[:1] if plan.ablations else WATCHERS)
+        },
+        ablations=[_ablation(name, played, policy.budget) for name in (NAMES if plan.ablations else ())],
     )
+
+
+def _ablation(name: str, played: Sequence[Played], budget: Budget) -> Ablation:
+    whole, without = (_watched(watcher, played, budget) for watcher in (OWN, name))
+    return Ablation(
+        name,
+        {
+            group.family: group.before["throttle"] - was.before["throttle"]
+            for group, was in zip(without.groups, whole.groups, strict=True)
+        },
+        max(
+            (
+                (family.before["throttle"] - was.before["throttle"], family.family)
+                for family, was in zip(without.families, whole.families, strict=True)
+            ),
+            default=(0.0, ""),
+        ),
+        without.all_honest.acted["throttle"] - whole.all_honest.acted["throttle"],
+        without.all_honest.highest,
+    )
+
+
+def _reliability(played: Sequence[Played]) -> list[Bin]:
+    """Account-days by the highest score of each, and how many were an attacker's. Bystanders and licensed accounts
+    count in none; accounts of extraction size count."""
+    found: list[tuple[float, bool]] = []
+    for job, accounts, truth in played:
+        for account, met in accounts[WATCHERS[0]].items():
+            label, kind = truth[account]
+            if kind != EXEMPT_KIND and (label == "attack" or job.kind != "family"):
+                found += [(score, label == "attack") for score in met.scores.values() if score > 0]
+    scores, attacks = (np.array(column) for column in zip(*found, strict=True)) if found else (np.zeros(0),) * 2
+    bins = []
+    for low, high in pairwise(SCORES):
+        inside = (scores >= low) & (scores < high)
+        count = int(np.count_nonzero(inside))
+        mean = float(scores[inside].mean()) if count else 0.0
+        bins.append(Bin(low, min(high, 1.0), count, int(np.count_nonzero(attacks[inside])), mean))
+    return bins
 
 
 def _watched(name: str, played: Sequence[Played], budget: Budget) -> Watched:
@@ -174,7 +247,7 @@ def _watched(name: str, played: Sequence[Played], budget: Budget) -> Watched:
         all_honest=_honest("all", "honest and lookalike", everyone),
         large=_honest("extraction size", "honest and lookalike", large),
         curves={
-            group: _curve(THRESHOLDS[name], accounts_, everyone)
+            group: _curve(THRESHOLDS.get(name, ()), accounts_, everyone)
             for group, accounts_ in groups.items()
             if group != "replaced accounts"
         },
@@ -242,11 +315,16 @@ def encoded(found: Report) -> bytes:
 
 def families_table(found: Report) -> RichTable:
     """Families: what was served before each rung of ours, and before the throttle of the baselines."""
-    ours, *others = (found.watchers[name] for name in WATCHERS)
+    ours, *others = found.watchers.values()
     table = RichTable(title="What a campaign got, of all that it asked for", title_justify="left")
     table.add_column("family", min_width=17, overflow="fold")
     columns = ("accounts", "requests", "largest", *(f"before {rung}" for rung in SHOWN), "tokens before throttle")
-    for column in (*columns, "hours to throttle", "throttled", *(f"before {name}" for name in WATCHERS[1:])):
+    for column in (
+        *columns,
+        "hours to throttle",
+        "throttled",
+        *(f"before {name}" for name in list(found.watchers)[1:]),
+    ):
         table.add_column(column, justify="right")
     for group in ours.groups:
         inside = [position for position, family in enumerate(ours.families) if family.group == group.family]
@@ -281,10 +359,10 @@ def honest_table(found: Report) -> RichTable:
         "account-days",
         "highest score",
         *LADDER,
-        *(f"throttle: {name}" for name in WATCHERS[1:]),
+        *(f"throttle: {name}" for name in list(found.watchers)[1:]),
     ):
         table.add_column(column, justify="right")
-    ours, *others = (found.watchers[name] for name in WATCHERS)
+    ours, *others = found.watchers.values()
     for position, row in enumerate(ours.honest):
         table.add_row(
             row.kind,
@@ -315,6 +393,39 @@ def honest_table(found: Report) -> RichTable:
             "",
             *(_rate(row.rates[rung]) for rung in ACCUSED),
             *(_rate(rival.rates["throttle"]) for rival in rivals),
+        )
+    return table
+
+
+def reliability_table(found: Report) -> RichTable:
+    """Of the account-days given a score, how many were an attacker's."""
+    days = sum(row.account_days for row in found.reliability)
+    share = sum(row.attacks for row in found.reliability) / max(days, 1)
+    title = f"Whether scores are probabilities (of all account-days here, {share:.1%} are attackers')"
+    table = RichTable(title=title, title_justify="left")
+    for column in ("score from", "to", "account-days", "mean score", "attackers'"):
+        table.add_column(column, justify="right")
+    for row in found.reliability:
+        observed = f"{row.attacks / row.account_days:.1%}" if row.account_days else ""
+        table.add_row(f"{row.low:g}", f"{row.high:g}", f"{row.account_days:,}", f"{row.mean:.3f}", observed)
+    return table
+
+
+def ablations_table(found: Report) -> RichTable:
+    """What each column of evidence is worth: how much more is served without it, in percentage points."""
+    groups = sorted({group for row in found.ablations for group in row.served})
+    table = RichTable(title="Without one kind of evidence", title_justify="left")
+    table.add_column("without")
+    for column in (*groups, "family that misses it most", "points", "honest days throttled", "highest score"):
+        table.add_column(column, justify="left" if column.startswith("family") else "right")
+    for row in found.ablations:
+        table.add_row(
+            row.without,
+            *(f"{100 * row.served.get(group, 0.0):+.1f}" for group in groups),
+            row.worst[1],
+            f"{100 * row.worst[0]:+.1f}",
+            f"{row.accused:+d}",
+            f"{row.highest:.2f}",
         )
     return table
 

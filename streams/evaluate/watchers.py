@@ -6,13 +6,13 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 
 from models import score as scoring
-from models.detector import FloatVector, IntVector
+from models.detector import FloatMatrix, FloatVector, IntVector
 from models.signals import TermIndices
 from sinks.policy import Policy
 
 from ..batch import Batch, Record, read
 from ..campaigns import Campaigns
-from ..features import Features
+from ..features import Features, features
 from ..pipeline import Pipeline
 from ..profiles import Block
 from ..replay import Recorded
@@ -21,10 +21,12 @@ from .judge import LADDER, Act
 
 
 class Seen(NamedTuple):
-    """What a watcher made of a batch: its acts, and how much speaks against each account of the batch."""
+    """What a watcher made of a batch: its acts, how much speaks against each account of the batch, and the probability
+    it gives each of being an attacker, where it gives one."""
 
     acts: Sequence[Act]
     strengths: FloatVector
+    scores: FloatVector | None = None
 
 
 class Watcher(Protocol):
@@ -50,13 +52,15 @@ class Ablated(Pipeline):
 
 
 class Stillwatch:
-    """The pipeline that runs in production. What speaks against an account is its score, where the other conditions
-    of the throttle (kinds of evidence, requests or share of the budget) are met, and else 0."""
+    """The pipeline that runs in production. What speaks against an account is its score, raised by what its haste eases
+    for the throttle, where the other conditions of the throttle (kinds of evidence, requests or share of the budget)
+    are met, and else 0."""
 
     def __init__(self, policy: Policy, dropped: Sequence[str] = ()) -> None:
         self.pipeline = Ablated(policy, dropped) if dropped else Pipeline(policy)
         self.campaigns = Campaigns(policy)
-        self._throttle = next(rung for rung in policy.rungs if rung.action == "throttle")
+        self.haste = np.zeros(0)
+        """Of the accounts of the last batch."""
 
     def watch(self, records: Sequence[Record], accounts: Sequence[str]) -> Seen:
         pipeline = self.pipeline
@@ -71,13 +75,57 @@ class Stillwatch:
             if verdict.action != "allow"
         ]
         block = pipeline.profiles.table[pipeline.profiles.rows(accounts)]
+        self.haste = pipeline.haste(block, features(block))
+        scores = block["score"].astype(np.float64)
+        return Seen(acts, _strengths(pipeline.policy, block, block["evidence"], scores, self.haste), scores)
+
+
+def _strengths(
+    policy: Policy, block: Block, evidence: FloatMatrix, scores: FloatVector, haste: FloatVector
+) -> FloatVector:
+    throttle = next(rung for rung in policy.rungs if rung.action == "throttle")
+    requests, _, output, reasoning, _ = block["totals"].T
+    floor = requests >= throttle.requests
+    if throttle.share is not None:
+        floor |= policy.share_of_budget(requests, output, reasoning) >= throttle.share
+    met = floor & (scoring.kinds(evidence) >= throttle.kinds)
+    with np.errstate(divide="ignore"):
+        odds = scores / (1.0 - scores) * np.exp(throttle.haste * haste)
+    return np.where(met, 1.0 - 1.0 / (1.0 + odds), 0.0)
+
+
+class Without:
+    """What the detector would have decided on an account's own evidence, without one column of it or with all.
+
+    Read off the detector's profiles after it took the same batch: exact as long as no verdict changes what is sent.
+    Campaigns and what people said count for nothing here.
+    """
+
+    def __init__(self, detector: Stillwatch, name: str | None) -> None:
+        self._detector = detector
+        self._columns = [scoring.NAMES.index(name)] if name else []
+        self._rungs: dict[str, int] = {}
+
+    def watch(self, records: Sequence[Record], accounts: Sequence[str]) -> Seen:  # noqa: ARG002
+        pipeline, haste = self._detector.pipeline, self._detector.haste
+        policy, block = pipeline.policy, pipeline.profiles.table[pipeline.profiles.rows(accounts)]
+        evidence = block["evidence"].astype(np.float64)
+        evidence[:, self._columns] = 0.0
+        judged = block["score"] > 0
+        scores = np.where(judged, scoring.score(evidence), 0.0)
         requests, _, output, reasoning, _ = block["totals"].T
-        share = pipeline.policy.share_of_budget(requests, output, reasoning)
-        floor = requests >= self._throttle.requests
-        if self._throttle.share is not None:
-            floor |= share >= self._throttle.share
-        met = floor & (scoring.kinds(block["evidence"]) >= self._throttle.kinds)
-        return Seen(acts, np.where(met, block["score"].astype(np.float64), 0.0))
+        at = block["at"].tolist()
+        earned = policy.rungs_for(
+            scores, requests, scoring.kinds(evidence), policy.share_of_budget(requests, output, reasoning),
+            np.array([self._rungs.get(account, 0) for account in accounts], np.int8),
+            np.array([policy.exempts("account", *one) for one in zip(accounts, at, strict=True)]), None, haste,
+        )  # fmt: skip
+        acts = []
+        for account, rung, now in zip(accounts, earned.tolist(), at, strict=True):
+            self._rungs[account] = rung
+            if rung:
+                acts.append(Act(account, rung, now))
+        return Seen(acts, _strengths(policy, block, evidence, scores, haste), scores)
 
 
 class Rules(Protocol):
@@ -117,9 +165,17 @@ class Baseline:
 
 WATCHERS: Final = ("stillwatch", "rate limit", "fixed rules")
 
+OWN: Final = "own evidence"
+"""The detector that decides on an account's own evidence: what ablations are compared with."""
 
-def watcher(name: str, policy: Policy, dropped: Sequence[str] = ()) -> Watcher:
-    """A new watcher, one of WATCHERS; `dropped` are columns of evidence that the detector goes without."""
-    if name == "stillwatch":
-        return Stillwatch(policy, dropped)
-    return Baseline(RateLimit() if name == "rate limit" else FixedRules())
+
+def watchers(policy: Policy, dropped: Sequence[str] = (), *, ablations: bool = False) -> dict[str, Watcher]:
+    """New watchers by name; `dropped` are columns of evidence that the detector goes without.
+
+    The first is the detector. The others are the baselines, or with `ablations` the detector without each column.
+    """
+    detector = Stillwatch(policy, dropped)
+    if ablations:
+        without = {name: Without(detector, name) for name in scoring.NAMES}
+        return {WATCHERS[0]: detector, OWN: Without(detector, None), **without}
+    return {WATCHERS[0]: detector, "rate limit": Baseline(RateLimit()), "fixed rules": Baseline(FixedRules())}
