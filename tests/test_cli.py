@@ -1,20 +1,27 @@
 """The command: what it prints, what it writes, and how it refuses."""
 
+import asyncio
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
 import pytest
+from aiokafka import AIOKafkaConsumer
+from brokers import Broker
 from click.testing import CliRunner, Result
 from half_hour import LABELS, half_hour
 from stories import T0, request
 
+from gateway.request import decode as decode_request
 from gateway.request import encode
 from gateway.verdict import decode
 from sinks.policy import PACKAGED
+from streams import topics
 from streams.cli import main
+from streams.settings import Settings
 from streams.simulate.output import write_labels
 
 
@@ -150,6 +157,8 @@ def test_a_simulated_stream_has_its_labels_beside_it(tmp_path):
     [
         ((), "either --out FILE or --rate"),
         (("--out", "x", "--rate", "1"), "either --out FILE or --rate"),
+        (("--out", "x", "--minutes", "1"), "--minutes needs --rate"),
+        (("--rate", "9", "--minutes", "1", "--days", "2"), "--days does not go with --minutes"),
         (("--out", "x", "--scenario", "harvst"), "unknown scenario harvst; known: harvest"),
         (("--out", "x", "--traces", ".", "--accounts", "3"), "--accounts does not go with --traces"),
         (("--out", "/nonexistent/x", "--accounts", "1", "--days", "0.01"), "No such file"),
@@ -159,6 +168,26 @@ def test_a_simulated_stream_has_its_labels_beside_it(tmp_path):
 def test_simulate_says_what_it_needs(arguments, complaint):
     with CliRunner().isolated_filesystem():
         assert complaint in refused("simulate", *arguments)
+
+
+async def test_a_simulated_day_may_end_now(embedded: Broker) -> None:
+    """Three seconds in which a whole day passes, up to now."""
+    environment = embedded.environment()
+    settings = Settings.read(environment)
+    await topics.create(settings)
+    began = time.time()
+    result = await asyncio.to_thread(
+        lambda: run("simulate", "--rate", 60, "--minutes", 0.05, "--scenario", "none", **environment)
+    )
+    assert result.exit_code == 0, result.output
+    count = int(result.stdout.split()[0].replace(",", ""))
+    topic = topics.REQUESTS.name(settings)
+    found = []
+    async with AIOKafkaConsumer(topic, **settings.connection(), auto_offset_reset="earliest") as consumer:
+        while len(found) < count:
+            found.append(decode_request((await consumer.getone()).value).at / 1_000)
+    assert began - 86_400 <= min(found) < began - 43_200
+    assert began - 3_600 < max(found) <= time.time()
 
 
 # --- the small ones ---

@@ -58,7 +58,7 @@ def test_the_workers_group_is_that_of_the_settings() -> None:
     assert SETTINGS.group == WORKERS
 
 
-@pytest.mark.parametrize(("component", "module"), [("worker", "streams.app")])
+@pytest.mark.parametrize(("component", "module"), [("worker", "streams.app"), ("forwarder", "streams.forward")])
 def test_a_component_may_use_every_topic_that_its_code_names(component: str, module: str) -> None:
     access = COMPONENTS[component]
     assert topics_named_in(imported(module)) <= {*access.reads, *access.writes}

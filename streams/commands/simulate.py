@@ -1,10 +1,10 @@
 """`stillwatch simulate`: a labelled stream, into a file or onto Kafka."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,12 +12,20 @@ from .process import settings_in_force
 from .terminal import BAD_INPUT, fail
 
 if TYPE_CHECKING:
-    from ..simulate.stream import Stream
+    from ..simulate.live import Due
+
+LATE: Final = 0.7
+"""With --minutes, the share of the day after which attacks begin: verdicts on them still hold when it is over."""
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), help="File to write: .jsonl, or .gz or .zst after it.")
 @click.option("--rate", type=float, help="Send to Kafka instead, at this many requests a second.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.05, 1_440),
+    help="With --rate: a day that ends by then, with its times, in place of one long ago.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another stream.")
 @click.option(
     "--days", type=click.FloatRange(0, 3_650, min_open=True), help="Event time.  [default: 1, or the recording's]"
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
 def simulate(
     out: Path | None,
     rate: float | None,
+    minutes: float | None,
     seed: int,
     days: float | None,
     accounts: int | None,
@@ -47,11 +56,19 @@ def simulate(
     """
     if (out is None) == (rate is None):
         fail("say either --out FILE or --rate REQUESTS_A_SECOND", BAD_INPUT)
+    if minutes is not None and rate is None:
+        fail("--minutes needs --rate", BAD_INPUT)
+    for name, value in (("--accounts", accounts), ("--days", days), ("--traces", traces)):
+        if minutes is not None and value is not None:
+            fail(f"{name} does not go with --minutes: it is one day, of as many accounts as make the rate", BAD_INPUT)
     if traces is not None and accounts is not None:
         fail("--accounts does not go with --traces: the recordings say how many there are", BAD_INPUT)
 
+    import time
+
     from ..simulate.attacks import SCENARIOS
     from ..simulate.families import FAMILIES
+    from ..simulate.live import compressed, live, steady
     from ..simulate.output import write
     from ..simulate.recordings import RECORDED_DAYS
     from ..simulate.stream import simulate as simulated
@@ -61,12 +78,17 @@ def simulate(
     for name in set(names) - set(FAMILIES):
         fail(f"unknown scenario {name}; known: {', '.join(FAMILIES)}, none", BAD_INPUT)
     try:
+        if minutes is not None and rate is not None:
+            seconds, now = 60 * minutes, time.time_ns() // 1_000_000 + int(60_000 * minutes)
+            today = live(seed, seconds=seconds, rate=rate, attack_after=LATE * seconds, now=now, scenarios=names)
+            _send(compressed(today, seconds))
+            return
         if traces is not None:
             stream = recorded(traces, seed, days=days or RECORDED_DAYS, scenarios=names)
         else:
             stream = simulated(seed, days=days or 1.0, accounts=300 if accounts is None else accounts, scenarios=names)
         if out is None:
-            _send(stream, rate or 0.0)
+            _send(steady(stream, rate or 0.0))
             return
         with _counting(out) as progress:
             written = write(stream, out, progress=progress)
@@ -75,20 +97,20 @@ def simulate(
     click.echo(f"{written.requests:,} requests of {written.accounts:,} accounts in {out}, labels in {written.labels}")
 
 
-def _send(stream: "Stream", rate: float) -> None:
+def _send(traffic: "Iterable[Due]") -> None:
     import asyncio
     import time
 
     from aiokafka.errors import KafkaError
 
-    from ..simulate.live import produce, steady
+    from ..simulate.live import produce
     from ..topics import REQUESTS
 
     where = settings_in_force()
 
     async def send() -> int:
         async with where.producer() as producer:
-            return await produce(steady(stream, rate), producer, REQUESTS.name(where), clock=time.monotonic)
+            return await produce(traffic, producer, REQUESTS.name(where), clock=time.monotonic)
 
     try:
         click.echo(f"{asyncio.run(send()):,} requests sent to {REQUESTS.name(where)} at {where.brokers}")
