@@ -12,8 +12,12 @@ from .rules import (
     LADDER,
     LONGEST_SECONDS,
     MOST_HASTE,
+    AccountLimit,
     Budget,
+    CrowdLimit,
     Exempt,
+    Exposure,
+    Limits,
     Mode,
     Pace,
     Price,
@@ -21,6 +25,7 @@ from .rules import (
     Rules,
     Rung,
     Scope,
+    Timing,
     Told,
     Trust,
 )
@@ -67,6 +72,11 @@ _FIELDS: Final[dict[str, type[msgspec.Struct]]] = {
     "prices": Prices,
     "prices.models": Price,
     "rungs": Rung,
+    "timing": Timing,
+    "exposure": Exposure,
+    "exposure.account": AccountLimit,
+    "exposure.crowd": CrowdLimit,
+    "brake": Limits,
     "feedback": Told,
     "feedback.verified": Trust,
     "feedback.cleared": Trust,
@@ -130,12 +140,50 @@ def _complaints(rules: Rules) -> Iterator[str]:
     for index, rung in enumerate(rules.rungs):
         yield from _complaints_of_rung(f"rungs[{index}]", rung)
     yield from _complaints_of_order(rules.rungs)
+    yield from _complaints_of_timing(rules.timing)
+    yield from _complaints_of_exposure(rules.exposure)
+    if rules.brake is not None:
+        yield from _complaints_of_brake(rules.brake)
     yield from _complaints_of_feedback(rules.feedback)
     for index, row in enumerate(rules.exempt):
         if not row.value:
             yield f"exempt[{index}].value: empty"
         if row.until and row.until.tzinfo is None:
             yield f"exempt[{index}].until: {row.until} has no time zone; write it with a Z for UTC"
+
+
+def _outside(where: str, value: float, low: float, high: float) -> Iterator[str]:
+    if not low <= value <= high:
+        yield f"{where}: {value} is not between {low:,} and {high:,}"
+
+
+def _complaints_of_timing(timing: Timing) -> Iterator[str]:
+    yield from _outside("timing.growth", timing.growth, 1, 100)
+    yield from _outside("timing.longest_seconds", timing.longest_seconds, 1, LONGEST_SECONDS)
+    yield from _outside("timing.forget_days", timing.forget_days, 1, 3_660)
+    yield from _outside("timing.jitter", timing.jitter, 0, 0.5)
+
+
+def _complaints_of_exposure(exposure: Exposure) -> Iterator[str]:
+    if (account := exposure.account) is not None:
+        yield from _outside("exposure.account.share", account.share, 0, 1_000)
+        yield from _outside("exposure.account.score", account.score, 0, 1)
+        if account.action not in LADDER:
+            yield f"exposure.account.action: {_unknown('action', account.action, LADDER)}"
+        if account.action in ("degrade", "suspend"):
+            yield f'exposure.account.action: "{account.action}"; mere volume may be asked to verify, and nothing more'
+    if (crowd := exposure.crowd) is not None:
+        yield from _outside("exposure.crowd.share", crowd.share, 0, 1e9)
+        yield from _outside("exposure.crowd.odds", crowd.odds, 1, 1_000)
+
+
+def _complaints_of_brake(limits: Limits) -> Iterator[str]:
+    for field in ("accounts", "traffic"):
+        if not 0 < (share := getattr(limits, field)) <= 1:
+            yield f"brake.{field}: {share} is not a share above 0"
+    yield from _outside("brake.least", limits.least, 1, 10**9)
+    # The window of an hour has to pass before one can tell whether it is over.
+    yield from _outside("brake.seconds", limits.seconds, 3_600, LONGEST_SECONDS)
 
 
 def _complaints_of_feedback(told: Told) -> Iterator[str]:

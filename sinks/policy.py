@@ -144,16 +144,48 @@ class Policy(Rules, frozen=True, dict=True, forbid_unknown_fields=True):
         """The rung with an action; one that is unknown counts as watch."""
         return ACTIONS.index(action) if action in LADDER else 1
 
-    def trusted(self, score: Floats, verified: Bools, cleared: Bools) -> Floats:
-        """Scores as they count for accounts that people spoke for: their odds divided by what the policy says."""
-        told, odds = self.feedback, np.ones(len(score))
+    def counted(self, score: Floats, verified: Bools, cleared: Bools, crowd_share: float = 0.0) -> Floats:
+        """Scores as they count: the odds of who was spoken for divided by what the policy says, and those of the
+        unverified multiplied while these together are served more than their limit.
+
+        `crowd_share` is the number of budgets that went to all unverified accounts within about a day.
+        """
+        told, crowd, divisor = self.feedback, self.exposure.crowd, np.ones(len(score))
         if told.verified is not None:
-            odds[verified] *= told.verified.odds
+            divisor[verified] *= told.verified.odds
         if told.cleared is not None:
-            odds[cleared] *= told.cleared.odds
-        # s / (s + (1 - s) * odds) is 0 / 0 nowhere, for odds are at least 1.
-        counted: Floats = score / (score + (1.0 - score) * odds)
-        return np.where(odds == 1.0, score, counted)
+            divisor[cleared] *= told.cleared.odds
+        if crowd is not None and crowd_share >= crowd.share:
+            divisor[~verified] /= crowd.odds
+        # No 0 / 0, for the divisor is above 0.
+        counted: Floats = score / (score + (1.0 - score) * divisor)
+        return np.where(divisor == 1.0, score, counted)
+
+    def budgeted(self, counted: Floats, share_of_budget: Floats, verified: Bools, exempt: Bools) -> Rungs:
+        """The rung that exposure alone asks for: 0 where the account's limit is not reached."""
+        limit = self.exposure.account
+        if limit is None:
+            return np.zeros(len(counted), np.int8)
+        over = (share_of_budget >= limit.share) & (counted >= limit.score) & ~verified & ~exempt
+        return np.where(over, self.rung_of(limit.action), 0).astype(np.int8)
+
+    def seconds_for(self, rung: Rungs, strikes: Numbers, draw: Floats) -> Floats:
+        """How long a verdict lives, in seconds: one row a subject.
+
+        `strikes` counts how often it came onto a costly rung, this time included; each time after the first lasts
+        `growth` times as long, up to `longest_seconds`. `draw` in [0, 1) spreads it evenly within the jitter's bounds.
+        """
+        timing = self.timing
+        base = np.array([ruling.seconds for ruling in self.rulings], np.float64)[rung]
+        # Above a thousandfold nothing grows further: 100 ** 255 is no number.
+        grown = base * np.minimum(np.power(timing.growth, np.clip(strikes - 1.0, 0.0, 100.0)), 1_000.0)
+        lasting = np.maximum(np.minimum(grown, timing.longest_seconds), base)
+        return np.where(rung > 0, lasting * (1.0 + timing.jitter * (2.0 * draw - 1.0)), 0.0)
+
+    def strikes_left(self, strikes: Numbers, since_ms: Numbers) -> Floats:
+        """Strikes that still count: one is forgotten for each `forget_days` since the last."""
+        passed = np.floor(np.maximum(since_ms, 0) / (self.timing.forget_days * 86_400_000.0))
+        return np.maximum(strikes - passed, 0.0)
 
     def exempts(self, scope: str, value: str, at: int) -> bool:
         """Whether a subject is exempt at an instant (ms UTC)."""

@@ -96,6 +96,46 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cleared: Trust | None = None
 
 
+class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long verdicts live, and how exactly. Without it every verdict of a rung lives equally long."""
+
+    growth: float = 1.0
+    longest_seconds: int = LONGEST_SECONDS
+    forget_days: float = 30
+    jitter: float = 0.0
+
+
+class AccountLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The action that an unverified account meets once it was served a share of the budget and scores so much."""
+
+    share: float
+    score: float
+    action: str
+
+
+class CrowdLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The budgets that all unverified accounts together may take a day before their odds are multiplied."""
+
+    share: float
+    odds: float
+
+
+class Exposure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits on what is served to accounts that have not shown who they are; none by default."""
+
+    account: AccountLimit | None = None
+    crowd: CrowdLimit | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the brake is pulled: shares of accounts and of traffic that came onto a costly rung within an hour."""
+
+    accounts: float
+    traffic: float
+    least: int
+    seconds: int
+
+
 class Exempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A subject that never goes above watch, for ever or until an instant."""
 
@@ -115,3 +155,6 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pace: Pace = Pace(0.08, 0.14)
     exempt: tuple[Exempt, ...] = ()
     feedback: Told = Told()
+    timing: Timing = Timing()
+    exposure: Exposure = Exposure()
+    brake: Limits | None = None

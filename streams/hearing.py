@@ -4,15 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from gateway.feedback import Feedback, UnreadableFeedbackError, decode
 from gateway.verdict import ACTIONS
 from sinks.policy import Decision, Policy
 
 from .batch import Record, SetAside
+from .ladder import THROTTLE
 from .profiles import Block, clear, moment
-
-THROTTLE: Final = ACTIONS.index("throttle")
-"""The mildest rung that costs the customer something."""
 
 VERIFY: Final = ACTIONS.index("verify")
 
@@ -70,12 +70,12 @@ def obey(one: Block, told: Told, policy: Policy) -> None:
             one["licensed_until"] = _seconds(feedback.until or 0)
         case "verification_failed":
             one["verified_at"] = 0
-            _strike(one, now)
+            _strike(one, now, policy)
             _hold(one, policy.feedback.verification_failed, at, None, policy)
         case "confirmed":
             # Whoever spoke for it before was mistaken.
             one["verified_at"] = one["cleared_at"] = one["licensed_until"] = 0
-            _strike(one, now)
+            _strike(one, now, policy)
             _hold(one, policy.feedback.confirmed, at, None, policy)
         case "add":
             _hold(one, feedback.action, at, feedback.until, policy)
@@ -97,8 +97,9 @@ def _release(one: Block, most: int) -> None:
     one["rung"], one["until"] = one["added"], moment(one, "added_until")
 
 
-def _strike(one: Block, now: int) -> None:
-    one["strikes"] = min(int(one["strikes"][0]) + 1, 255)
+def _strike(one: Block, now: int, policy: Policy) -> None:
+    since = now * 1000 - moment(one, "struck_at")
+    one["strikes"] = np.minimum(policy.strikes_left(one["strikes"].astype(np.float64), since) + 1, 255)
     one["struck_at"] = now
 
 
@@ -113,7 +114,9 @@ def _hold(one: Block, action: str | None, at: int, until: int | None, policy: Po
         return
     rung = ACTIONS.index(action)
     if until is None:
-        until = at + policy.rulings[rung].seconds * 1000
+        # As long as this rung lasts for an account of this history, without the jitter: people like to know.
+        strikes = one["strikes"].astype(np.float64)
+        until = at + int(policy.seconds_for(np.array([rung]), strikes, np.array([0.5]))[0] * 1000)
     one["added"], one["added_until"] = rung, _seconds(until)
     until = _seconds(until) * 1000
     if rung == one["rung"][0]:

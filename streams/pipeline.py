@@ -12,16 +12,19 @@ import zstandard
 from gateway.feedback import Feedback
 from gateway.verdict import Exposure, Reason, Verdict
 from models import score as scoring
-from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
+from models.detector import FloatMatrix, FloatVector, IntVector
 from models.ensemble import Ensemble
 from models.signals import WORDS, TermIndices, evidence, full_swing
 from models.snapshot import SnapshotError
+from sinks.alerts import Alert
+from sinks.brake import Said
 from sinks.policy import Decision, Policy
 
-from . import hearing
+from . import hearing, trust
 from .batch import Batch, Record, SetAside, read
 from .features import DETECTOR_FEATURES, Features, features, matrix
-from .hearing import THROTTLE, Heard
+from .hearing import Heard
+from .ladder import Ladder, Names
 from .links import Linker
 from .profiles import TOTALS, Block, Profiles, moment, observe
 from .repeats import Repeats
@@ -39,8 +42,6 @@ JUDGED_FROM: Final = 16
 
 LESSON_MS: Final = 900_000
 """Event time between two lessons of one account: whoever sends most must not be what is normal."""
-
-DAY_MS: Final = 86_400_000
 
 _WORDS: Final = tuple(WORDS)
 _NEVER: Final = int(np.iinfo(np.int64).max) // 2
@@ -70,6 +71,10 @@ class Outcome:
     """The newest `at` (ms) of the batch; 0 when nothing was readable."""
     one_account: str = ""
     """The account of one of its requests; empty when none was counted."""
+    unverified: FloatVector = field(default_factory=lambda: np.zeros(len(TOTALS)))
+    """What was served to accounts that nobody vouches for: one number for each of TOTALS."""
+    alerts: list[Alert] = field(default_factory=list)
+    """That the brake was pulled, is pulled still, or is released."""
 
 
 class Pipeline:
@@ -79,12 +84,15 @@ class Pipeline:
     batches give the same decisions. Time is the newest `at` it has seen.
     """
 
-    def __init__(self, policy: Policy, *, detector: Ensemble | None = None, most_profiles: int = 2_000_000) -> None:
-        self.policy = policy
+    def __init__(
+        self, policy: Policy, *, detector: Ensemble | None = None, most_profiles: int = 2_000_000, partitions: int = 1
+    ) -> None:  # fmt: skip
+        self._ladder = Ladder(policy, 1.0 / partitions)
         self.profiles = Profiles(most_profiles)
         self.typical = Typical()
         self.event_at = 0
         self._detector = detector if detector is not None else Ensemble(DETECTOR_FEATURES, size=16_384)
+        self._said = Said()
         self._repeats = Repeats()
         self._linker = Linker()
         self._standings = Standings()
@@ -92,6 +100,21 @@ class Pipeline:
         self._watched_since = _NEVER
         # (until, row) of every rung, soonest first; stale entries are dropped when they come up.
         self._ends: list[tuple[int, int]] = []
+
+    @property
+    def policy(self) -> Policy:
+        """What decides."""
+        return self._ladder.policy
+
+    @property
+    def crowd_share(self) -> float:
+        """How many budgets all accounts that nobody vouches for were served within about a day, on all partitions."""
+        return self._ladder.crowd_share(self._ladder.now)
+
+    @property
+    def braked(self) -> bool:
+        """The brake is pulled: verdicts are shadows."""
+        return self._ladder.brake.pulled
 
     @property
     def accounts(self) -> int:
@@ -124,12 +147,14 @@ class Pipeline:
             return Outcome(0, skipped, repeated, blocked, unreadable=unreadable, appeared=self.profiles.appeared.copy())
         groups = Groups.by(rows)
         block = self.profiles.table[groups.rows]
-        fresh = block["at"] == 0
+        was_at, were = block["at"].copy(), block["totals"].copy()
+        fresh = was_at == 0
         observe(block, batch, self._cost(batch), groups)
         event_at = int(block["at"].max())
         self._watched_since = min(self._watched_since, int(batch.at.min()))
         # The median, so that a few wrong clocks do not end everybody's verdicts.
         self.event_at = max(self.event_at, int(np.median(batch.at)))
+        unverified = self._ladder.see(block, was_at, block["totals"] - were, self.event_at)
         self._standings.meet(self.profiles.appeared, self.profiles)
         kin = self._standings.among(groups.rows)
         judged = np.flatnonzero((block["totals"][:, 0] >= JUDGED_FROM) | kin)
@@ -137,6 +162,7 @@ class Pipeline:
         self.profiles.put(groups.rows, block)
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
+        alerts = self._brake(decisions)
         appeared = self.profiles.appeared.copy()
         sightings = self._linker.look(batch, groups, block, fresh, kin, self.profiles.name)
         return Outcome(
@@ -151,7 +177,43 @@ class Pipeline:
             scores,
             event_at,
             batch.accounts[-1],
+            unverified,
+            alerts,
         )
+
+    def _brake(self, decisions: list[Decision]) -> list[Alert]:
+        """Pull or release the brake if it is time to; verdicts it turns into shadows are added to `decisions`."""
+        now = self._ladder.now
+        turned = self._ladder.brake.turn(now)
+        if turned == "pulled":
+            rows = self._live_rows()
+            block = self.profiles.table[rows]
+            chosen = np.flatnonzero(self._ladder.shadows(block, now))
+            block["shadowed"][chosen] = True
+            decisions += self._announced(rows, block, chosen, now)
+        return self._said.of(self._ladder.brake, self.policy.version, now)
+
+    def adopt(self, policy: Policy) -> list[Decision]:
+        """Go by another policy from here on; the verdicts in force that it changes, as they are now."""
+        rows = self._live_rows()
+        block = self.profiles.table[rows]
+        changed = self._ladder.adopt(policy, block, self._names(rows))
+        return self._announced(rows, block, changed, self._ladder.now)
+
+    def _announced(self, rows: IntVector, block: Block, chosen: IntVector, now: int) -> list[Decision]:
+        """Announce the chosen profiles of a block as they stand now, and write them back."""
+        decisions = []
+        for position in chosen.tolist():
+            one, row = block[position : position + 1], int(rows[position])
+            one["ruled_at"] = max(now, int(one["ruled_at"][0]))
+            values, largest = self._explained(one) if one["rung"][0] else ({}, None)
+            standing = self._standings.of(row, now)
+            decisions.append(self._decision(row, one, values, largest, standing))
+        self.profiles.put(rows[chosen], block[chosen])
+        return decisions
+
+    def _names(self, rows: IntVector) -> Names:
+        return lambda positions: [self.profiles.name(row) for row in rows[positions].tolist()]
 
     def hear(self, records: Sequence[Record]) -> Heard:
         """Take messages of the feedback topic, in their order; each changes its account's profile at once.
@@ -270,6 +332,7 @@ class Pipeline:
         restored = self.profiles.table[places]
         self.event_at = max(self.event_at, int(restored["at"].max(initial=0)))
         self._watched_since = min(self._watched_since, int(restored["first_at"].min(initial=_NEVER)))
+        self._ladder.restore(restored, self.event_at)
         on_a_rung = np.flatnonzero(restored["rung"])
         for until, row in zip(restored["until"][on_a_rung].tolist(), places[on_a_rung].tolist(), strict=True):
             heapq.heappush(self._ends, (until, row))
@@ -337,56 +400,24 @@ class Pipeline:
             self._detector.learn_many(view[due], rows[due])
 
     def _decide(self, rows: IntVector, block: Block, found: Features, largest: TermIndices) -> list[Decision]:
-        policy, at, was = self.policy, block["at"].copy(), block["rung"]
+        at = block["at"].copy()
         kin = self._kin(rows, block, at)
-        totals = dict(zip(TOTALS, block["totals"].T, strict=True))
         found = self._with_pace(block, found)
-        share = policy.share_of_budget(totals["requests"], totals["output_tokens"], totals["reasoning_tokens"])
-        exempt = self._exempt(rows, block)
-        earned = policy.rungs_for(
-            self._trusted(block), totals["requests"], scoring.kinds(block["evidence"]), share, was, exempt,
-            self._verified(block), found["haste"],
-        )  # fmt: skip
+        theirs = np.zeros(len(block), dtype=np.int8)
         for position, standing in kin.items():
-            # What a campaign has earned holds for its members, whatever each of them sent.
-            theirs = policy.rung_of(standing.action)
-            if exempt[position]:
-                theirs = min(theirs, 1)
-            earned[position] = max(earned[position], theirs)
-        # Who objects is not met more harshly before somebody has looked, or some days have gone by.
-        objects = moment(block, "appealed_at") + policy.feedback.appeal_days * DAY_MS > at
-        earned = np.where(objects, np.minimum(earned, was), earned)
-        over = block["until"] <= at
-        # A rung holds for its time: it is left early only upwards, so an account that slows down is not let off at
-        # once.
-        rung = np.where(over | (earned > was), earned, was)
-        added_until = moment(block, "added_until")
-        held = np.where(added_until > at, block["added"], 0)
-        rung = np.maximum(rung, held)
-        seconds = np.array([ruling.seconds for ruling in policy.rulings])
-        stale = (rung > 0) & (earned >= rung) & (block["until"] - at < seconds[rung] * 500)
-        announced = np.flatnonzero((rung != was) | stale)
-        # People's own verdict lasts as long as they said, and is not renewed.
-        kept = (rung > earned) & (rung == held)
-        until = np.where(kept, added_until, np.where(rung > 0, at + seconds[rung] * 1000, 0))
-        struck = (rung >= THROTTLE) & (was < THROTTLE)
-        block["strikes"] = np.minimum(block["strikes"].astype(np.int64) + struck, 255)
-        block["struck_at"] = np.where(struck, at // 1000, block["struck_at"])
-        block["rung"] = rung
+            theirs[position] = self.policy.rung_of(standing.action)
         decisions = []
-        for position in announced.tolist():
-            one = block[position : position + 1]
-            row = int(rows[position])
-            one["until"], one["ruled_at"] = until[position], at[position]
-            if rung[position]:
-                heapq.heappush(self._ends, (int(until[position]), row))
+        for position in self._ladder.move(block, at, self._names(rows), theirs, found["haste"]).tolist():
+            one, row = block[position : position + 1], int(rows[position])
+            if one["rung"][0]:
+                heapq.heappush(self._ends, (int(one["until"][0]), row))
             decisions.append(self._decision(row, one, _of(found, position), largest[position], kin.get(position)))
         return decisions
 
     def haste(self, block: Block, found: Features) -> FloatVector:
         """How much the pace of each profile hurries the policy, 0 to 1; 0 for whom people spoke for."""
         haste = self.policy.haste(self._share_a_day(found), full_swing(found))
-        return np.where(self._verified(block) | self._cleared(block), 0.0, haste)
+        return np.where(trust.verified(block, self.policy) | trust.cleared(block, self.policy), 0.0, haste)
 
     def _share_a_day(self, found: Features) -> FloatVector:
         return self.policy.share_of_budget(found["requests_day"], found["output_day"], found["reasoning_day"])
@@ -401,7 +432,7 @@ class Pipeline:
         the product. A false alarm speaks against the campaign as well.
         """
         found = {}
-        among = self._standings.among(rows) & ~self._cleared(block)
+        among = self._standings.among(rows) & ~trust.cleared(block, self.policy)
         for position in np.flatnonzero(among).tolist():
             standing = self._standings.of(int(rows[position]), int(at[position]))
             if standing is not None and standing.at >= moment(block, "cleared_at")[position]:
@@ -411,25 +442,6 @@ class Pipeline:
                 block["score"][position] = 1.0 - (1.0 - own) * (1.0 - standing.score)
         return found
 
-    def _exempt(self, rows: IntVector, block: Block) -> BoolVector:
-        exempt: BoolVector = moment(block, "licensed_until") > block["at"]
-        if self.policy.exempt:
-            names = (self.profiles.name(row) for row in rows.tolist())
-            told = zip(names, block["at"].tolist(), strict=True)
-            exempt |= np.array([self.policy.exempts("account", name, at) for name, at in told], dtype=bool)
-        return exempt
-
-    def _verified(self, block: Block) -> BoolVector:
-        trust = self.policy.feedback.verified
-        return _within(block, "verified_at", 0.0 if trust is None else trust.days)
-
-    def _cleared(self, block: Block) -> BoolVector:
-        trust = self.policy.feedback.cleared
-        return _within(block, "cleared_at", 0.0 if trust is None else trust.days)
-
-    def _trusted(self, block: Block) -> FloatVector:
-        return self.policy.trusted(block["score"].astype(np.float64), self._verified(block), self._cleared(block))
-
     def _decision(
         self, row: int, one: Block, values: dict[str, float], largest: TermIndices | None,
         standing: Standing | None = None, feedback: Feedback | None = None,
@@ -438,7 +450,7 @@ class Pipeline:
         one["seq"] += 1
         profile = one[0]
         rung, at = int(profile["rung"]), int(profile["ruled_at"])
-        ruling = self.policy.rulings[rung]
+        ruling = self._ladder.ruling(rung, shadowed=bool(profile["shadowed"]))
         name, seq = self.profiles.name(row), int(profile["seq"])
         reasons: tuple[Reason, ...] = ()
         if largest is not None:
@@ -497,12 +509,6 @@ class Pipeline:
 def _held(one: Block) -> bool:
     """Whether it stands where people put it, and for as long as they said."""
     return bool(one["rung"] == one["added"] and one["until"] == moment(one, "added_until") and one["rung"] > 0)
-
-
-def _within(block: Block, name: str, days: float) -> BoolVector:
-    """Whether an instant of each profile, if it ever was, lies less than so many days before its newest request."""
-    within: BoolVector = (block[name] > 0) & (block["at"] - moment(block, name) < days * DAY_MS)
-    return within
 
 
 def _of(found: Features, position: int) -> dict[str, float]:

@@ -168,6 +168,82 @@ def test_more_of_anything_never_means_a_milder_rung(rows, score_up, requests_up,
     assert (after >= before).all()
 
 
+# --- how long ---
+
+
+def seconds(rung_now: int, strikes: float, draw: float = 0.5, policy: Policy = POLICY) -> float:
+    found = policy.seconds_for(np.array([rung_now], np.int8), np.array([strikes]), np.array([draw]))
+    return float(found[0])
+
+
+def test_each_further_time_lasts_twice_as_long_up_to_a_week():
+    hours = [seconds(THROTTLE, strikes) / 3600 for strikes in (0, 1, 2, 3, 4, 5, 6, 7, 255)]
+    assert hours == [6, 6, 12, 24, 48, 96, 168, 168, 168]
+
+
+def test_the_jitter_stays_within_its_bounds():
+    assert [seconds(THROTTLE, 1, draw) / 3600 for draw in (0, 0.5, 1)] == pytest.approx([5.4, 6, 6.6])
+
+
+def test_a_rung_that_lasts_longer_than_the_longest_is_not_cut():
+    policy = changed("longest_seconds = 604_800", "longest_seconds = 60")
+    assert seconds(THROTTLE, 5, policy=policy) == 21_600
+
+
+@given(st.integers(1, 5), st.integers(0, 255), st.floats(0, 1, exclude_max=True))
+def test_a_longer_history_never_means_a_shorter_verdict(rung_now, strikes, draw):
+    shorter, longer = (seconds(rung_now, n, draw) for n in (strikes, strikes + 1))
+    base = POLICY.rulings[rung_now].seconds
+    assert shorter <= longer
+    assert 0.9 * base <= shorter <= 1.1 * max(base, POLICY.timing.longest_seconds)
+
+
+@given(st.integers(0, 255), st.integers(0, 10**13))
+def test_strikes_are_forgotten_one_a_month_and_never_come_back(strikes, since):
+    (left,) = POLICY.strikes_left(np.array([strikes]), np.array([since])).tolist()
+    assert left == max(strikes - since // (30 * 86_400_000), 0)
+
+
+# --- what people said, and what was served ---
+
+
+def counted(score: float, verified: bool = False, cleared: bool = False, crowd: float = 0, policy: Policy = POLICY):
+    return float(policy.counted(np.array([score]), np.array([verified]), np.array([cleared]), crowd)[0])
+
+
+def test_odds_are_divided_for_whom_people_spoke():
+    assert counted(0.93) == 0.93
+    # Odds of 13.3 become 0.66, twice divided 0.033.
+    assert counted(0.93, verified=True) == pytest.approx(0.399, abs=0.001)
+    assert counted(0.93, verified=True, cleared=True) == pytest.approx(0.032, abs=0.001)
+
+
+def test_above_its_limit_the_crowd_counts_for_more_and_the_verified_do_not():
+    policy = changed("# [exposure.crowd]\n# share = 50.0\n# odds = 2.0", "[exposure.crowd]\nshare = 50.0\nodds = 2.0")
+    assert counted(0.5, crowd=49.9, policy=policy) == 0.5
+    assert counted(0.5, crowd=50.0, policy=policy) == pytest.approx(2 / 3)
+    assert counted(0.5, crowd=50.0, verified=True, policy=policy) == pytest.approx(1 / 21)
+
+
+@given(st.floats(0, 1), st.booleans(), st.booleans(), st.floats(0, 1e9))
+def test_what_counts_stays_a_probability_and_trust_never_raises_it(score, verified, cleared, crowd):
+    found = counted(score, verified, cleared, crowd)
+    assert 0 <= found <= 1
+    assert found <= score or crowd >= 50
+    assert counted(score, True, cleared, crowd) <= counted(score, False, cleared, crowd)
+
+
+def budgeted(share: float, score: float, verified: bool = False, exempt: bool = False) -> int:
+    columns = (np.array([value]) for value in (score, share, verified, exempt))
+    return int(POLICY.budgeted(*columns)[0])
+
+
+def test_who_had_a_whole_budget_and_is_likelier_an_attacker_than_not_is_asked():
+    assert [budgeted(share, 0.5) for share in (0.99, 1.0, 7.0)] == [0, VERIFY, VERIFY]
+    assert budgeted(1.0, 0.49) == 0
+    assert budgeted(1.0, 1.0, verified=True) == budgeted(1.0, 1.0, exempt=True) == 0
+
+
 # --- what a rung publishes ---
 
 
@@ -184,7 +260,7 @@ def test_in_shadow_mode_every_rung_is_shadow():
 
 def test_trying_out_a_harsher_rung_keeps_the_milder_one_enforced():
     trial = Policy.parse(
-        re.sub('(action = "(verify|degrade|suspend)")', '\\1\\nmode = "shadow"', TEXT),
+        re.sub('(rungs]]\naction = "(verify|degrade|suspend)")', '\\1\\nmode = "shadow"', TEXT),
         "policy.toml",
     )
     assert trial.rulings[VERIFY] == Ruling("throttle", "enforce", 21_600, {"rpm": 20, "shadow": "verify"})
@@ -264,6 +340,34 @@ def test_a_model_without_a_price_of_its_own_has_the_usual_one():
         ("input = 3.0", "input = -3.0", "prices.input: -3.0 is not a price"),
         ("requests = 17_000 ", "requests = 0 ", "budget.requests: 0 is not above 0"),
         ('version = "2026-11-3"', 'version = ""', "version: empty"),
+        ("growth = 2.0", "growth = 0.5", "timing.growth: 0.5 is not between 1 and 100"),
+        ("jitter = 0.1", "jitter = 0.6", "timing.jitter: 0.6 is not between 0 and 0.5"),
+        ("jitter = 0.1", "jiter = 0.1", 'unknown field "jiter" in timing; did you mean "jitter"?'),
+        ("forget_days = 30", "forget_days = 0", "timing.forget_days: 0.0 is not between 1"),
+        ("accounts = 0.05", "accounts = 0", "brake.accounts: 0.0 is not a share above 0"),
+        ("traffic = 0.25", "traffic = 25", "brake.traffic: 25.0 is not a share above 0"),
+        ("least = 100", "least = 0", "brake.least: 0 is not between 1 and"),
+        ("seconds = 3_600 ", "seconds = 60 ", "brake.seconds: 60 is not between 3,600 and"),
+        ("share = 1.0\nscore = 0.5", "share = -1.0\nscore = 0.5", "exposure.account.share: -1.0 is not between 0"),
+        (
+            'score = 0.5\naction = "verify"',
+            'score = 0.5\naction = "suspend"',
+            'exposure.account.action: "suspend"; mere volume may be asked to verify, and nothing more',
+        ),
+        (
+            "# [exposure.crowd]",
+            "[exposure.crowd]\nshare = 5\nodds = 0.5\n",
+            "exposure.crowd.odds: 0.5 is not between 1",
+        ),
+        ('confirmed = "degrade"', 'confirmed = "degrad"', 'feedback.confirmed: unknown action "degrad"; did you mean'),
+        ("appeal_days = 3", "appeal_days = -3", "feedback.appeal_days: -3.0 is not between 0 and 366"),
+        ("days = 365, odds = 20", "days = 365, odds = 0.5", "feedback.verified.odds: 0.5 does not divide"),
+        ("days = 30, odds = 20", "days = 0, odds = 20", "feedback.cleared.days: 0.0 is not between 0"),
+        (
+            "days = 30, odds = 20",
+            "days = 30, ods = 20",
+            'unknown field "ods" in feedback.cleared; did you mean "odds"?',
+        ),
         ("[budget]", "[budget", "not TOML: "),
         (
             "output = 15.0",

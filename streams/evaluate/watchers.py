@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from models import score as scoring
@@ -57,6 +58,8 @@ class Stillwatch:
     are met, and else 0."""
 
     def __init__(self, policy: Policy, dropped: Sequence[str] = ()) -> None:
+        # Half of what is played here is an attack: in no such hour would anybody want to go on.
+        policy = msgspec.structs.replace(policy, brake=None)
         self.pipeline = Ablated(policy, dropped) if dropped else Pipeline(policy)
         self.campaigns = Campaigns(policy)
         self.haste = np.zeros(0)
