@@ -26,7 +26,7 @@ from .features import DETECTOR_FEATURES, Features, features, matrix
 from .hearing import Heard
 from .ladder import Ladder, Names
 from .links import Linker
-from .profiles import TOTALS, Block, Profiles, moment, observe
+from .profiles import JUDGED_FROM, TOTALS, Block, Profiles, moment, observe
 from .repeats import Repeats
 from .standing import Standing, Standings, UnreadableStandingError
 from .standing import decode as decode_standing
@@ -36,9 +36,6 @@ from .windows import Groups
 REASONS_SHOWN: Final = 5
 REASON_FROM: Final = 0.25
 """Evidence below this is noise to the person who reads the verdict."""
-
-JUDGED_FROM: Final = 16
-"""Requests from which an account is judged: fewer say nothing, and most accounts of a day send fewer."""
 
 LESSON_MS: Final = 900_000
 """Event time between two lessons of one account: whoever sends most must not be what is normal."""

@@ -34,6 +34,12 @@ TOTALS: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens"
 MODEL_BUCKETS: Final = 4
 """Models are told apart by two bits of a hash: two that share a bucket hide a change from one to the other."""
 
+JUDGED_FROM: Final = 16
+"""Requests from which an account is judged: fewer say nothing, and most accounts of a day send fewer."""
+
+KNOWN_LATER_MS: Final = 2**61
+"""Puts accounts that are known behind all strangers when some must go."""
+
 IDLE_MS: Final = 35 * 86_400_000
 """Five weeks: by then a week's window holds less than 1 % of what it held."""
 
@@ -293,8 +299,8 @@ class Profiles:
     """The profiles of one partition: a table with one row an account, and where each account's row is.
 
     At most `most` are kept. An account silent for IDLE_MS is forgotten; when there are too many, those silent for
-    longest go first. An account with a verdict in force stays, and so does one that people told us about within KEPT_MS
-    while there is room.
+    longest go first: strangers, with fewer than JUDGED_FROM requests, before all others. An account with a verdict in
+    force stays, and so does one that people told us about within KEPT_MS while there is room.
     """
 
     def __init__(self, most: int = 2_000_000) -> None:
@@ -363,7 +369,9 @@ class Profiles:
             surplus = len(self) - self.most + self.most // 16
             table = self.table[: self.height]
             last = _last(table)
-            order = np.where((last > 0) & (table["rung"] == 0), last, np.iinfo(np.int64).max)
+            # Whoever floods us with accounts must not wash away what others have shown: strangers go before all others.
+            known = (table["totals"][:, 0] >= JUDGED_FROM) | (last > table["at"])
+            order = np.where((last > 0) & (table["rung"] == 0), last + known * KNOWN_LATER_MS, np.iinfo(np.int64).max)
             oldest = np.argpartition(order, min(surplus, self.height) - 1)[:surplus]
             gone = np.union1d(gone, oldest[order[oldest] < np.iinfo(np.int64).max])
         for row in gone.tolist():

@@ -103,6 +103,11 @@ class Settings:
     tls_key: Path | None = _setting(None, "The key of our own certificate (PEM).")
     chunk: int = _setting(1_000, "Most records in a micro-batch.", least=1)
     buffer_chunks: int = _setting(4, "Micro-batches held in memory before fetching stops.", least=1)
+    profiles: int = _setting(
+        2_000_000,
+        "Most accounts a worker remembers, at 2 KB each; of too many, strangers silent for longest go first.",
+        least=1_000,
+    )
     checkpoint_seconds: float = _setting(10.0, "Time between two checkpoints of a partition.", least=0.1)
     checkpoint_rows: int = _setting(50_000, "Requests after which a checkpoint comes earlier.", least=1)
     drain_seconds: float = _setting(

@@ -16,9 +16,9 @@ from streams.profiles import DISTINCT, LAYOUT, PROFILE, Profiles, observe
 from streams.windows import Groups
 
 
-def observed(*batches: Sequence[Request]) -> Profiles:
+def observed(*batches: Sequence[Request], profiles: Profiles | None = None) -> Profiles:
     """The profiles after some batches; every request costs a dollar."""
-    profiles, offset = Profiles(), 0
+    profiles, offset = profiles or Profiles(), 0
     for requests in batches:
         batch, aside = read(records(requests, offset))
         assert not aside
@@ -247,3 +247,16 @@ def test_a_tombstone_removes_what_was_stored_before_it() -> None:
     again.restore([*stored, ("ada", None)])
     assert "ada" not in again
     assert "bob" in again
+
+
+def test_a_flood_of_strangers_washes_nobody_away_who_is_known() -> None:
+    """Old hands are silent for longer than any of the strangers, and stay; memory is bounded all the while."""
+    profiles = observed([request("old-hand", at=T0 + n, id=str(n)) for n in range(16)])
+    profiles.most = 1_024
+    for flood in range(50):
+        observed([request(f"stranger-{flood}-{n}", at=T0 + DAY + flood) for n in range(500)], profiles=profiles)
+        profiles.sweep(T0 + DAY + flood)
+        assert len(profiles) <= 1_024
+    assert "old-hand" in profiles
+    assert profiles.height < 2_048
+    assert len(profiles.table) < 8_192

@@ -422,3 +422,19 @@ async def test_a_producer_that_partitions_otherwise_is_said_on_the_alerts_topic(
         await watch.take(chunk(acks, REQUESTS[n : n + 1], n))
     assert wire.topics == ["stillwatch.alerts"]
     assert watch._metrics.registry.get_sample_value("stillwatch_placed_requests_total", {"place": "stray"}) == 12
+
+
+async def test_the_partitions_of_a_worker_share_what_it_may_remember() -> None:
+    """A flood of strangers, each with one request: of 3,000 a worker with two partitions remembers 500 on this one."""
+    watch, wire = new_watch(Settings(profiles=1_000, chunk=3_000))
+    other = TP(ZERO.topic, 1)
+    watch.assigned({ZERO, other})
+    async with asyncio.timeout(5):
+        while not watch.ready:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    await watch.take(chunk(Acks(), [encode(request(f"stranger-{n}", T0 + n)) for n in range(3_000)], 0))
+    wire.take_all()
+
+    await watch.tick()
+
+    assert 400 < watch.partitions[ZERO].memory.accounts <= 500

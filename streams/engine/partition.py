@@ -90,6 +90,8 @@ class Partition(ABC, Generic[M]):
         """Stops the worker; set by whoever runs it."""
         self.assigned_at = means.clock()
         """When it was given to us, on the worker's clock."""
+        self.siblings = 1
+        """Partitions of its topic that this worker has, itself among them."""
         self.restored = False
         self.lag = Lag(means.now())
         self.position = 0

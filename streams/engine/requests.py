@@ -56,6 +56,7 @@ class RequestsPartition(Partition[Pipeline]):
     async def expire(self) -> None:
         """Lift verdicts that are over, forget accounts that were silent for long."""
         await self.announce(self.memory.expire(self._means.now()))
+        self.memory.profiles.most = self._means.settings.profiles // self.siblings
         self._means.metrics.forgotten.inc(self.memory.sweep())
 
     async def _look_for_strays(self, outcome: Outcome) -> None:

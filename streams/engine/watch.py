@@ -1,6 +1,7 @@
 """Watch: the partitions of one worker."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -66,6 +67,9 @@ class Watch:
             partition = self._kept.get(tp) or self._new[tp.topic](tp.partition)
             partition.restored, partition.assigned_at, partition.fail = False, self._clock(), self._stop
             self.partitions[tp] = partition
+        owned = Counter(tp.topic for tp in self.partitions)
+        for tp, partition in self.partitions.items():
+            partition.siblings = owned[tp.topic]
         self._kept.clear()
         self._restoring = asyncio.create_task(self._restore(sorted(partitions)))
 
