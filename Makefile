@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench chaos manifests observe adapters sbom lock clean
+.PHONY: demo test lint bench countermeasures chaos manifests observe adapters sbom lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -77,6 +77,17 @@ else
 	.venv/adapters/bin/python -m pip install --quiet --disable-pip-version-check $(ADAPTERS) './gateway[kafka,redis,serve]'
 endif
 	touch $@
+
+# Models are copied through the gateway's countermeasures: tables and a picture in build/countermeasures, in minutes.
+countermeasures: .venv/ready .venv/pictures
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.countermeasures $(ARGS)
+
+.venv/pictures: .venv/ready
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[pictures]' && touch $@
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[pictures]' && touch $@
+endif
 
 .venv/peers: .venv/ready
 ifdef UV

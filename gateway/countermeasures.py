@@ -16,7 +16,7 @@ from .guard import Standing
 from .marking import spelled
 from .perturb import Vector, bounded_random, content_of
 from .privacy import Ledger, private
-from .probabilities import Retell
+from .probabilities import Retell, Telling
 
 Probabilities = Literal["withhold", "perturb", "private"]
 WhenSpent = Literal["withhold", "refuse"]
@@ -32,6 +32,7 @@ class Countermeasures:
         secret: str | None,
         probabilities: Probabilities,
         bound: float,
+        alternatives: int,
         epsilon: float,
         budget: float,
         when_spent: WhenSpent,
@@ -41,6 +42,7 @@ class Countermeasures:
         self._secret = secret
         self._probabilities = probabilities
         self._bound = bound
+        self._alternatives = alternatives
         self._epsilon = epsilon
         self._when_spent = when_spent
         self._watermark = watermark
@@ -50,20 +52,18 @@ class Countermeasures:
         """What one request of a degraded subject meets."""
         return Measures(self, standing)
 
-    def retell(self, standing: Standing, asked: bytes) -> Retell | None:
+    def telling(self, standing: Standing, asked: bytes) -> Telling | None:
         """How probabilities are told to a subject that asked this; None withholds them."""
         if self._probabilities == "withhold" or self._secret is None or standing.strength <= 0:
             return None
         subject = subject_of(standing)
         if self._probabilities == "perturb":
             # A key for each level: answers at two strengths cannot be drawn out to none.
-            return _perturbed(
-                self._bound * standing.strength,
-                derived(self._secret, b"perturb", subject, f"{standing.strength:g}"),
-            )
+            key = derived(self._secret, b"perturb", subject, f"{standing.strength:g}")
+            return Telling(_perturbed(self._bound * standing.strength, key), self._alternatives)
         epsilon = self.epsilon(standing)
         key = derived(self._secret, b"private", subject, f"{standing.strength:g}")
-        return _private(self.ledger, subject, epsilon, key, asked)
+        return Telling(_private(self.ledger, subject, epsilon, key, asked), self._alternatives)
 
     def mark(self, standing: Standing) -> str | None:
         """The watermark of an answer to a subject, spelled for its request; None for none."""
@@ -91,24 +91,24 @@ class Measures:
     def __init__(self, countermeasures: Countermeasures, standing: Standing) -> None:
         self._countermeasures = countermeasures
         self._standing = standing
-        self._retell: Retell | None = None
+        self._telling: Telling | None = None
         self.spent = False
         """Whether to refuse the request: it wants numbers, and the subject's privacy budget is used up."""
 
     def request(self, body: bytes) -> bytes:
         """The request as the model should see it."""
         self.spent = self._countermeasures.spent(self._standing, body)
-        self._retell = self._countermeasures.retell(self._standing, body)
+        self._telling = self._countermeasures.telling(self._standing, body)
         mark = self._countermeasures.mark(self._standing)
-        return degrade.request(body, probabilities=self._retell is not None, mark=mark)
+        return degrade.request(body, telling=self._telling, mark=mark)
 
     def answer(self, body: bytes) -> bytes:
         """The answer as the client should see it."""
-        return degrade.answer(body, self._retell)
+        return degrade.answer(body, self._telling)
 
     def stream(self) -> degrade.Stream:
         """The same for an answer that comes as server-sent events."""
-        return degrade.Stream(self._retell)
+        return degrade.Stream(self._telling)
 
 
 def mark_key(secret: str, subject: str) -> bytes:

@@ -3,7 +3,7 @@
 Chain-of-thought traces and token probabilities are what makes an answer worth more to a student than to its reader;
 withholding them works best of all known measures, and few honest customers need them. The request is rewritten, so that
 the model does not even produce them, and so is the answer, in case it does. Probabilities may also be told otherwise
-than they are (`retell`): then they are asked for, and what comes back is rewritten.
+than they are: then they are asked for, and what comes back is rewritten.
 """
 
 import json
@@ -15,7 +15,7 @@ import msgspec
 
 from .exchange import parsed
 from .marking import FIELD
-from .probabilities import Retell, retold
+from .probabilities import Telling, retold
 
 _NOT_ASKED: Final = (
     "logit_bias",
@@ -50,31 +50,35 @@ def asks_probabilities(body: bytes) -> bool:
     return not named.isdisjoint(_PROBABILITIES) or any(asked.get(name) not in (None, False) for name in _PROBABILITIES)
 
 
-def request(body: bytes, *, probabilities: bool = False, mark: str | None = None) -> bytes:
-    """A request that asks for one plain answer, with `probabilities` or without, marked where a `mark` is given.
+def request(body: bytes, *, telling: Telling | None = None, mark: str | None = None) -> bytes:
+    """A request that asks for one plain answer, with no more probabilities than are told, and for its mark.
 
     What is no JSON object stays as it is.
     """
     asked = parsed(body)
     if not asked:
         return body
-    never = () if probabilities else _PROBABILITIES
+    never = _PROBABILITIES if telling is None else ()
     changed = {name: value for name, value in asked.items() if name not in _NOT_ASKED and name not in never}
     include = changed.get("include")
     if isinstance(include, list):
         changed["include"] = [each for each in include if each not in _NOT_INCLUDED and each not in never]
+    if telling is not None:
+        for name in ("logprobs", "top_logprobs"):
+            if isinstance(many := changed.get(name), int) and not isinstance(many, bool):
+                changed[name] = min(many, telling.alternatives)
     if mark is not None:
         more = changed.get("vllm_xargs")
         changed["vllm_xargs"] = (more if isinstance(more, dict) else {}) | {FIELD: mark}
     return body if changed == asked else _encoded(changed)
 
 
-def answer(body: bytes, retell: Retell | None = None) -> bytes:
+def answer(body: bytes, telling: Telling | None = None) -> bytes:
     """An answer without what was not to be told; what is no JSON object stays as it is."""
     said = parsed(body)
     if not said:
         return body
-    plain = _plain(_first_choice(said), retell)
+    plain = _plain(_first_choice(said), telling)
     for choice in _dicts(plain, "choices"):
         for place, name in ((choice.get("message"), "content"), (choice, "text")):
             if isinstance(place, dict) and isinstance(text := place.get(name), str):
@@ -86,10 +90,10 @@ def answer(body: bytes, retell: Retell | None = None) -> bytes:
 class Stream:
     """The same for an answer that comes as server-sent events, piece by piece."""
 
-    def __init__(self, retell: Retell | None = None) -> None:
+    def __init__(self, telling: Telling | None = None) -> None:
         self._waiting = b""
         self._hidden = Hidden()
-        self._retell = retell
+        self._telling = telling
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go on to the client now; an event that is not complete waits for its end."""
@@ -115,7 +119,7 @@ class Stream:
         kind = said.get("type")
         if isinstance(kind, str) and kind.startswith("response.reasoning_text."):
             return None
-        plain = _plain(_first_choice(said), self._retell)
+        plain = _plain(_first_choice(said), self._telling)
         # Without its reasoning many an event says nothing: it would only tell how long the model thought.
         worth = not said.get("choices") or bool(plain.get("usage"))
         for choice in _dicts(plain, "choices"):
@@ -187,26 +191,26 @@ def _first_choice(said: dict[str, object]) -> dict[str, object]:
     return said | {"choices": [each for each in choices if not (isinstance(each, dict) and each.get("index"))]}
 
 
-def _plain(said: Mapping[str, object], retell: Retell | None) -> dict[str, object]:
+def _plain(said: Mapping[str, object], telling: Telling | None) -> dict[str, object]:
     """A copy, at any depth, without what is not said, and with probabilities retold."""
     plain: dict[str, object] = {}
     hidden = said.get("type") == "reasoning"
     for name, value in said.items():
         if name in _NOT_SAID or (name == "reasoning" and isinstance(value, str)):
             continue
-        if name == "logprobs" and retell is not None:
-            plain[name] = retold(value, retell)
+        if name == "logprobs" and telling is not None:
+            plain[name] = retold(value, telling)
         elif name in ("logprobs", "top_logprobs") or (hidden and name in ("content", "encrypted_content")):
             plain[name] = [] if isinstance(value, list) else None
         else:
-            plain[name] = _plain_value(value, retell)
+            plain[name] = _plain_value(value, telling)
     return plain
 
 
-def _plain_value(value: object, retell: Retell | None) -> object:
+def _plain_value(value: object, telling: Telling | None) -> object:
     if isinstance(value, dict):
-        return _plain(value, retell)
-    return [_plain_value(each, retell) for each in value] if isinstance(value, list) else value
+        return _plain(value, telling)
+    return [_plain_value(each, telling) for each in value] if isinstance(value, list) else value
 
 
 def _dicts(said: Mapping[str, object], name: str) -> list[dict[str, object]]:

@@ -96,6 +96,7 @@ class Gate:
             secret=settings.secret,
             probabilities=settings.probabilities,
             bound=settings.probability_bound,
+            alternatives=settings.alternatives,
             epsilon=settings.epsilon,
             budget=settings.epsilon_budget,
             when_spent=settings.when_spent,

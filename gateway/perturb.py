@@ -16,7 +16,8 @@ Neither hurts a thief who takes the top choice alone and has questions enough; w
 add to that. `make countermeasures` measures how much: see Measured in README.md.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -45,10 +46,8 @@ def reverse_sigmoid(probabilities: Vector, bound: float = BOUND) -> Vector:
     Takes any part of a distribution: values in [0, 1] with a sum of at most 1. What they sum to stays.
     """
 
-    def target(ordered: Vector) -> Vector:
-        clear = np.clip(ordered, _TINY, 1 - _TINY)
-        pulled = ordered - BETA * (1 / (1 + ((1 - clear) / clear) ** GAMMA) - 0.5)
-        return falling(np.maximum(pulled, 0))
+    def target(ordered: list[float]) -> list[float]:
+        return falling([max(value - BETA * (_sigmoid(value) - 0.5), 0.0) for value in ordered])
 
     return _moved(probabilities, bound, target)
 
@@ -60,11 +59,10 @@ def bounded_random(probabilities: Vector, bound: float, key: bytes, content: byt
     the question is varied, such as the names in their order (`content_of`). Takes what `reverse_sigmoid` takes.
     """
 
-    def target(ordered: Vector) -> Vector:
-        dice = uniforms(key, content, len(ordered) + 1)
+    def target(ordered: list[float]) -> list[float]:
+        shape, *dice = uniforms(key, content, len(ordered) + 1).tolist()
         # From nearly flat to one that takes nearly all.
-        weights = (-np.log(dice[1:])) ** (4 * dice[0])
-        return np.sort(weights)[::-1]
+        return sorted(((-math.log(each)) ** (4 * shape) for each in dice), reverse=True)
 
     return _moved(probabilities, bound, target)
 
@@ -74,49 +72,63 @@ def content_of(names: list[str], probabilities: Vector) -> bytes:
 
     Small changes of a question, made to draw again, mostly change none of that.
     """
-    order = np.argsort(-probabilities, kind="stable")
-    top = round(10 * float(probabilities[order[0]])) if len(order) else 0
+    values = probabilities.tolist()
+    order = _order(values)
+    top = round(10 * values[order[0]]) if order else 0
     return "\0".join([str(top), *(names[place] for place in order)]).encode("utf-8", "surrogatepass")
 
 
-def _moved(probabilities: Vector, bound: float, target: Callable[[Vector], Vector]) -> Vector:
-    total = float(probabilities.sum())
-    if len(probabilities) == 0 or not 0 < total <= 1 + 1e-6 or float(probabilities.min()) < 0:
-        raise ValueError(f"{len(probabilities)} probabilities with a sum of {total:g}: need some, in [0, 1], up to 1")
-    if len(probabilities) == 1:
-        # One alone: all others together are the second.
-        both = np.array([probabilities[0], max(1 - probabilities[0], 0.0)])
-        return _moved(both, bound, target)[:1]
-    order = np.argsort(-probabilities, kind="stable")
-    ordered = probabilities[order]
-    aim = _level(target(ordered), ordered)
-    aim *= total / aim.sum() if aim.sum() > 0 else 0.0
-    furthest = float(np.abs(aim - ordered).max())
-    share = min(_MOST, bound / furthest) if furthest > 0 else 0.0
-    moved = np.empty_like(ordered)
-    moved[order] = ordered + share * (aim - ordered)
-    return np.clip(moved, 0, 1)
-
-
-def _level(aim: Vector, ordered: Vector) -> Vector:
-    """Equal values stay equal: each gets the mean of what its equals get."""
-    groups = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])])
-    if int(groups[-1]) + 1 == len(ordered):
-        return aim
-    leveled: Vector = (np.bincount(groups, aim) / np.bincount(groups))[groups]
-    return leveled
-
-
-def falling(values: Vector) -> Vector:
+def falling(values: Sequence[float]) -> list[float]:
     """The nearest sequence that never rises: isotonic regression by pooling neighbours that do."""
     sums: list[float] = []
     counts: list[int] = []
-    for value in values.tolist():
+    for value in values:
         sums.append(value)
         counts.append(1)
         while len(sums) > 1 and sums[-2] * counts[-1] < sums[-1] * counts[-2]:
             last, many = sums.pop(), counts.pop()
             sums[-1] += last
             counts[-1] += many
-    means: Vector = np.repeat(np.array(sums) / np.array(counts), counts)
-    return means
+    return [each / many for each, many in zip(sums, counts, strict=True) for _ in range(many)]
+
+
+# Lists rather than arrays: an answer lists twenty probabilities at most, too few for numpy to be quick.
+def _moved(probabilities: Vector, bound: float, target: Callable[[list[float]], list[float]]) -> Vector:
+    values = probabilities.tolist()
+    total = sum(values)
+    if not values or not 0 < total <= 1 + 1e-6 or min(values) < 0:
+        raise ValueError(f"{len(values)} probabilities with a sum of {total:g}: need some, in [0, 1], up to 1")
+    if len(values) == 1:
+        # One alone: all others together are the second.
+        return _moved(np.array([values[0], max(1 - values[0], 0.0)]), bound, target)[:1]
+    order = _order(values)
+    ordered = [values[place] for place in order]
+    aim = _level(target(ordered), ordered)
+    scale = total / whole if (whole := sum(aim)) > 0 else 0.0
+    steps = [each * scale - value for each, value in zip(aim, ordered, strict=True)]
+    furthest = max(map(abs, steps))
+    share = min(_MOST, bound / furthest) if furthest > 0 else 0.0
+    for place, step in zip(order, steps, strict=True):
+        values[place] = min(max(values[place] + share * step, 0.0), 1.0)
+    return np.array(values)
+
+
+def _order(values: list[float]) -> list[int]:
+    return sorted(range(len(values)), key=values.__getitem__, reverse=True)
+
+
+def _level(aim: list[float], ordered: list[float]) -> list[float]:
+    """Equal values stay equal: each gets the mean of what its equals get."""
+    start = 0
+    for end in range(1, len(ordered) + 1):
+        if end == len(ordered) or ordered[end] != ordered[start]:
+            if end - start > 1:
+                aim[start:end] = [sum(aim[start:end]) / (end - start)] * (end - start)
+            start = end
+    return aim
+
+
+def _sigmoid(value: float) -> float:
+    """The sigmoid of GAMMA times the value's log-odds."""
+    clear = min(max(value, _TINY), 1 - _TINY)
+    return float(1 / (1 + ((1 - clear) / clear) ** GAMMA))

@@ -55,7 +55,7 @@ def private(probabilities: Vector, epsilon: float, key: bytes, content: bytes, *
     dice = uniforms(key, content, 2 * size)
     decay = -epsilon / furthest
     noise = np.floor(np.log(dice[:size]) / decay) - np.floor(np.log(dice[size:]) / decay)
-    noisy = np.clip(falling(cells + noise) / GRID, 0, 1)
+    noisy = np.clip(np.array(falling((cells + noise).tolist())) / GRID, 0, 1)
     ramp = np.arange(size, 0, -1) / (size * (size + 1) / 2)
     total = float(noisy.sum())
     if total > 1 or (whole and total > 0):

@@ -7,7 +7,7 @@ not told, for it may hold the truth.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,14 @@ class _Withheld(Exception):  # noqa: N818  (it is no error: it ends a walk)
     pass
 
 
-def retold(said: object, retell: Retell) -> object:
+class Telling(NamedTuple):
+    """How probabilities are told: in which numbers, and of how many alternatives at most, the likeliest ones."""
+
+    retell: Retell
+    alternatives: int
+
+
+def retold(said: object, telling: Telling) -> object:
     """A `logprobs` value of any of the three shapes, retold; None, or an empty list, where it is withheld.
 
     The chosen token has the same value wherever it stands. Places without a number (vLLM gives the first token none)
@@ -32,14 +39,14 @@ def retold(said: object, retell: Retell) -> object:
     """
     try:
         if isinstance(said, list):
-            return [_entry(each, retell) for each in said]
+            return [_entry(each, telling) for each in said]
         if not isinstance(said, dict):
             return None
         if "token_logprobs" in said:
-            return said | _completion(said, retell)
+            return said | _completion(said, telling)
         if said.keys() <= {"content", "refusal"}:
             return {
-                name: None if entries is None else [_entry(each, retell) for each in _list(entries)]
+                name: None if entries is None else [_entry(each, telling) for each in _list(entries)]
                 for name, entries in said.items()
             }
     except _Withheld:
@@ -47,16 +54,18 @@ def retold(said: object, retell: Retell) -> object:
     return [] if isinstance(said, list) else None
 
 
-def _entry(entry: object, retell: Retell) -> dict[str, object]:
+def _entry(entry: object, telling: Telling) -> dict[str, object]:
     if not isinstance(entry, dict):
         raise _Withheld
-    listed = [entry, *_dicts(entry.get("top_logprobs") or [])]
-    new = _new([(_name(each), each.get("logprob")) for each in listed], retell)
+    others = _dicts(entry.get("top_logprobs") or [])
+    others = sorted(others, key=lambda each: _number(each.get("logprob")), reverse=True)[: telling.alternatives]
+    listed = [entry, *others]
+    new = _new([(_name(each), each.get("logprob")) for each in listed], telling.retell)
     changed = [each | {"logprob": new.get(_name(each), each.get("logprob"))} for each in listed]
     return changed[0] | ({"top_logprobs": changed[1:]} if "top_logprobs" in entry else {})
 
 
-def _completion(said: Mapping[str, object], retell: Retell) -> dict[str, object]:
+def _completion(said: Mapping[str, object], telling: Telling) -> dict[str, object]:
     tokens, own = _list(said.get("tokens")), _list(said.get("token_logprobs"))
     others = _list(said.get("top_logprobs") or [None] * len(own))
     if not len(tokens) == len(own) == len(others):
@@ -66,9 +75,10 @@ def _completion(said: Mapping[str, object], retell: Retell) -> dict[str, object]
     for token, logprob, top in zip(tokens, own, others, strict=True):
         if not isinstance(token, str) or not isinstance(top, dict | None):
             raise _Withheld
-        new = _new([(token, logprob), *(top or {}).items()], retell)
+        ranked = sorted((top or {}).items(), key=lambda each: _number(each[1]), reverse=True)[: telling.alternatives]
+        new = _new([(token, logprob), *ranked], telling.retell)
         told_own.append(new.get(token, logprob))
-        told_others.append(top and {name: new.get(name, value) for name, value in top.items()})
+        told_others.append(top and {name: new.get(name, value) for name, value in ranked})
     told: dict[str, object] = {"token_logprobs": told_own}
     return told | ({"top_logprobs": told_others} if said.get("top_logprobs") is not None else {})
 
@@ -79,9 +89,7 @@ def _new(pairs: list[tuple[str, object]], retell: Retell) -> dict[str, float]:
     for name, logprob in pairs:
         if logprob is None:
             continue
-        if isinstance(logprob, bool) or not isinstance(logprob, int | float) or math.isnan(logprob):
-            raise _Withheld
-        known.setdefault(name, math.exp(min(float(logprob), 0.0)))
+        known.setdefault(name, math.exp(min(_number(logprob), 0.0)))
     if not known:
         return {}
     values = np.fromiter(known.values(), np.float64, len(known))
@@ -93,6 +101,12 @@ def _new(pairs: list[tuple[str, object]], retell: Retell) -> dict[str, float]:
     return {
         name: math.log(value) if value > 0 else _LEAST_LOGPROB for name, value in zip(known, told.tolist(), strict=True)
     }
+
+
+def _number(logprob: object) -> float:
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float) or math.isnan(logprob):
+        raise _Withheld
+    return float(logprob)
 
 
 def _name(entry: Mapping[str, object]) -> str:

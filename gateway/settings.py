@@ -83,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     probabilities: Literal["withhold", "perturb", "private"] = "withhold"
     probability_bound: Annotated[float, Meta(gt=0, le=1)] = BOUND
+    alternatives: Annotated[int, Meta(ge=0, le=1_000)] = 1
     epsilon: Above0 = EPSILON
     epsilon_budget: Above0 = 1_000.0
     when_spent: Literal["withhold", "refuse"] = "withhold"

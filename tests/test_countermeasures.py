@@ -101,7 +101,10 @@ def ordered(found: list[dict[str, float]]) -> list[list[str]]:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_degraded_account_gets_perturbed_probabilities_in_their_order(stream: bool) -> None:
-    model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_PROBABILITY_BOUND="0.4")
+    model, gate = (
+        Model(),
+        Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_ALTERNATIVES="20", STILLWATCH_PROBABILITY_BOUND="0.4"),
+    )
     gate.guard.take(verdict("ada", "degrade"), T0)
     found = await told(model, gate, stream=stream, n=3, logit_bias={"1": 5}, **ALL)
     assert ordered(found) == ordered(TRUTH)
@@ -112,7 +115,7 @@ async def test_a_degraded_account_gets_perturbed_probabilities_in_their_order(st
 
 
 async def test_who_is_not_degraded_gets_the_truth() -> None:
-    model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb")
+    model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_ALTERNATIVES="20")
     gate.guard.take(verdict("eve", "degrade"), T0)
     gate.guard.take(verdict("ada", "watch"), T0)
     for account in ("ada", "bob"):
@@ -123,7 +126,10 @@ async def test_who_is_not_degraded_gets_the_truth() -> None:
 
 
 async def test_the_more_was_served_the_less_is_true() -> None:
-    model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_PROBABILITY_BOUND="0.2")
+    model, gate = (
+        Model(),
+        Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_ALTERNATIVES="20", STILLWATCH_PROBABILITY_BOUND="0.2"),
+    )
     bounds = []
     for seq, share in enumerate((0.05, 0.2, 0.3, 2.0), start=1):
         gate.guard.take(verdict("ada", "degrade", seq=seq, score=0.999, exposure=exposed(share)), T0)
@@ -132,7 +138,7 @@ async def test_the_more_was_served_the_less_is_true() -> None:
 
 
 async def test_accounts_of_a_campaign_are_told_the_same_and_strangers_something_else() -> None:
-    model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb")
+    model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_ALTERNATIVES="20")
     for account, campaign in (("ada", "c-1"), ("bob", "c-1"), ("eve", None)):
         gate.guard.take(verdict(account, "degrade", campaign=campaign), T0)
     ada, bob, eve = [await told(model, gate, account, **ALL) for account in ("ada", "bob", "eve")]
@@ -144,6 +150,7 @@ async def test_private_probabilities_end_with_their_budget(stream: bool) -> None
     model = Model()
     gate = Told(
         STILLWATCH_PROBABILITIES="private",
+        STILLWATCH_ALTERNATIVES="20",
         STILLWATCH_EPSILON="2",
         STILLWATCH_EPSILON_BUDGET="9",
         STILLWATCH_REPLICAS="1",
@@ -161,6 +168,7 @@ async def test_a_spent_budget_refuses_where_that_was_asked_for() -> None:
     model = Model()
     gate = Told(
         STILLWATCH_PROBABILITIES="private",
+        STILLWATCH_ALTERNATIVES="20",
         STILLWATCH_EPSILON="3",
         STILLWATCH_EPSILON_BUDGET="10",
         STILLWATCH_WHEN_SPENT="refuse",
@@ -179,8 +187,19 @@ async def test_a_spent_budget_refuses_where_that_was_asked_for() -> None:
     assert (gate.counts()["refused"], gate.counts()["degraded"]) == (1, 2)
 
 
-async def test_a_strength_of_none_withholds() -> None:
+async def test_one_alternative_is_listed_unless_told_otherwise() -> None:
     model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb")
+    gate.guard.take(verdict("ada", "degrade"), T0)
+    transport = httpx.ASGITransport(Middleware(model.app, gate))
+    async with httpx.AsyncClient(transport=transport, base_url="http://model") as http:
+        reply = await http.post(CHAT, json=asking(**ALL), headers={"x-account": "ada"})
+    listed = [entry["top_logprobs"] for entry in reply.json()["choices"][0]["logprobs"]["content"]]
+    assert [[each["token"] for each in place] for place in listed] == [["The"], [" sky"], [" is"]]
+    assert model.asked == [asking(logprobs=True, top_logprobs=1)]
+
+
+async def test_a_strength_of_none_withholds() -> None:
+    model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_ALTERNATIVES="20")
     gate.guard.take(verdict("ada", "degrade", parameters={"strength": 0.0}), T0)
     assert await told(model, gate, **ALL) == []
 

@@ -85,6 +85,8 @@ def test_the_readme_states_the_defaults() -> None:
         ("when_stale", f"`{ready.when_stale}`"),
         ("probabilities", f"`{ready.probabilities}`"),
         ("probability_bound", f"`{ready.probability_bound:g}`"),
+        ("alternatives", f"`{ready.alternatives}`"),
+        ("watermark", f"`{ready.watermark}`"),
         ("epsilon", f"`{ready.epsilon:g}`, `{ready.epsilon_budget:g}`"),
         ("when_spent", f"`{ready.when_spent}`"),
     ):
