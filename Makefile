@@ -117,6 +117,8 @@ lock:
 	$(COMPILE) --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
 	$(COMPILE) --group tools --output-file requirements-tools.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
+	$(COMPILE) --constraint requirements.lock --extra kafka --group pyproject.toml:example \
+		--output-file examples/gateway/requirements.lock gateway/pyproject.toml
 
 clean:
 	rm -rf .venv .tools .kafka .cache dist build

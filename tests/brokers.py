@@ -165,19 +165,21 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 {more}"""
     )
+    return configured(config, f"127.0.0.1:{port}", ("--standalone", *formatting))
+
+
+def configured(config: Path, address: str, formatting: Iterable[str]) -> Java:
+    """A broker with a configuration of its own, its storage formatted; it will answer at `address`."""
     # No logging framework is configured on purpose: a quiet broker starts faster.
     java = ["java", "-Xms256m", "-Xmx512m", "-cp", f"{_jars()}/*"]
     storage = subprocess.run(
-        [
-            *(*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", _cluster(), "-c", str(config)),
-            *formatting,
-        ],
+        [*java, "kafka.tools.StorageTool", "format", "-t", _cluster(), "-c", str(config), *formatting],
         capture_output=True,
         text=True,
     )
     if storage.returncode:
         raise NoKafkaError(f"Kafka could not format its storage: {storage.stdout}{storage.stderr}")
-    return Java([*java, "kafka.Kafka", str(config)], f"127.0.0.1:{port}", folder / "kafka.log")
+    return Java([*java, "kafka.Kafka", str(config)], address, config.with_name("kafka.log"))
 
 
 def _cluster() -> str:

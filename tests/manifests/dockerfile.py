@@ -1,18 +1,22 @@
-"""Dockerfile: its instructions, and a build of its first stage without Docker, for there is no engine in CI."""
+"""Dockerfiles: their instructions, and a build of a first stage without Docker, for there is no engine in CI."""
 
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from deployment import ROOT
 
-ABSOLUTE = re.compile(r"(?<![\w./:])/(build|opt/stillwatch|wheels|src)\b")
-"""The places that the first stage writes to."""
+ABSOLUTE = re.compile(r"(?<![\w./:])/(build|opt/stillwatch|opt/example|wheels|src)\b")
+"""The places that first stages write to."""
+
+IMAGE = ROOT / "Dockerfile"
+EXAMPLE = ROOT / "examples" / "gateway" / "Dockerfile"
 
 
 class Instruction(NamedTuple):
@@ -22,19 +26,19 @@ class Instruction(NamedTuple):
     text: str
 
 
-def instructions() -> Iterator[Instruction]:
-    """Those of the Dockerfile, in order."""
-    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
+def instructions(file: Path) -> Iterator[Instruction]:
+    """Those of a Dockerfile, in order."""
+    lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
     for line in re.sub(r"\\\n", "", "\n".join(lines)).splitlines():
         name, _, text = line.partition(" ")
         if text:
             yield Instruction(name, " ".join(text.split()))
 
 
-def stages() -> list[list[Instruction]]:
+def stages(file: Path) -> list[list[Instruction]]:
     """The instructions of each stage, from its FROM on."""
     found: list[list[Instruction]] = []
-    for each in instructions():
+    for each in instructions(file):
         if each.name == "FROM":
             found.append([])
         if found:
@@ -42,14 +46,12 @@ def stages() -> list[list[Instruction]]:
     return found
 
 
-def build(root: Path, bin_folder: Path) -> Path:
-    """Do what the first stage says with `root` in place of `/`; where the application is then.
-
-    `bin_folder` holds the python to use. Raises AssertionError with what a command said when it fails.
-    """
-    environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": ""}
+def build(file: Path, root: Path) -> None:
+    """Do what the first stage says with `root` in place of `/`. AssertionError with what a command said if it fails."""
+    python = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{python}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": ""}
     here = root
-    for name, text in stages()[0]:
+    for name, text in stages(file)[0]:
         if name == "WORKDIR":
             here = root / text.lstrip("/")
             here.mkdir(parents=True)
@@ -71,4 +73,3 @@ def build(root: Path, bin_folder: Path) -> Path:
                 check=False,
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return root / "opt" / "stillwatch"

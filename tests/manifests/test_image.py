@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ import pytest
 from brokers import Broker
 from checkers import run, tool
 from deployment import ROOT
-from dockerfile import build, instructions, stages
+from dockerfile import EXAMPLE, IMAGE, build, instructions, stages
 from fleet import Fleet
-from programs import missing
 
-BIN = Path(sys.executable).parent
+both = pytest.mark.parametrize("file", [IMAGE, EXAMPLE], ids=["image", "example"])
 
 PERMISSIVE = {
     "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0", "PSF-2.0", "Python-2.0",
@@ -33,9 +31,10 @@ PERMISSIVE = {
 @pytest.fixture(scope="module")
 def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the image gets from the first stage."""
-    if not (ROOT / ".tools" / "ready").exists():
-        missing("builds the image's first stage, downloading its packages: make .tools/ready")
-    return build(tmp_path_factory.mktemp("image"), BIN)
+    root = tmp_path_factory.mktemp("image")
+    tool("hadolint")  # whoever has the tools may be made to download
+    build(IMAGE, root)
+    return root / "opt" / "stillwatch"
 
 
 @pytest.fixture
@@ -59,34 +58,36 @@ def pins(lock: str) -> dict[str, set[str]]:
     return found
 
 
-def said(name: str) -> list[str]:
+def said(name: str, file: Path = IMAGE) -> list[str]:
     """What the last stage says under an instruction."""
-    return [text for each, text in stages()[-1] if each == name]
+    return [text for each, text in stages(file)[-1] if each == name]
 
 
-def test_hadolint_finds_nothing() -> None:
-    done = run(tool("hadolint"), "Dockerfile")
+@both
+def test_hadolint_finds_nothing(file: Path) -> None:
+    done = run(tool("hadolint"), file)
     assert done.returncode == 0, done.stdout
 
 
 def test_checkov_finds_nothing_that_is_not_explained() -> None:
     done = run(
-        *(tool("checkov"), "--file", "Dockerfile", "--framework", "dockerfile"),
+        *(tool("checkov"), "--file", IMAGE, "--file", EXAMPLE, "--framework", "dockerfile"),
         *("--config-file", ".checkov.yaml", "--skip-download", "--quiet", "--compact"),
     )
     assert done.returncode == 0, done.stdout
 
 
-def test_every_stage_begins_with_one_exact_python() -> None:
-    (base,) = (text for name, text in instructions() if name == "ARG")
+@both
+def test_every_stage_begins_with_one_exact_python(file: Path) -> None:
+    (base,) = (text for name, text in instructions(file) if name == "ARG")
     assert re.fullmatch(r"BASE=python:3\.11\.\d+-slim-[a-z]+", base)
-    assert [stage[0].text.split()[0] for stage in stages()] == ["${BASE}"] * len(stages())
+    assert [stage[0].text.split()[0] for stage in stages(file)] == ["${BASE}"] * len(stages(file))
 
 
-def test_nobody_of_weight_runs_it() -> None:
-    (user,) = said("USER")
-    assert user == "10001:10001"
-    names = [name for name, _ in stages()[-1]]
+@both
+def test_nobody_of_weight_runs_it(file: Path) -> None:
+    assert said("USER", file) == ["10001:10001"]
+    names = [name for name, _ in stages(file)[-1]]
     assert names.index("USER") > max(at for at, name in enumerate(names) if name in {"RUN", "COPY"})
 
 
