@@ -34,6 +34,10 @@ RESTORED_BELOW: Final = 0.1
 TEACHING_WINDOW: Final = 1024
 """Rows in which the lessons of one account are counted."""
 
+LESSONS: Final = 6
+"""The most of these that one account gives: well below 1 %, so that it cannot make its own use look more usual than one
+row in a hundred, where evidence is at its cap (see `models.score.anomaly`)."""
+
 _WARM_UP_ROWS: Final = 128
 """During warm-up a batch is taken in so many rows at a time, so that it ends early for large ones too."""
 
@@ -75,7 +79,7 @@ class Ensemble(Detector):
         features: tuple[str, ...],
         others: tuple[str, ...] = ("mahalanobis", "half_space_trees"),
         seed: int = 0,
-        lessons: int = 64,
+        lessons: int = LESSONS,
         member_size: int = 8192,
         size: int = 50_000,
     ) -> None:

@@ -8,6 +8,8 @@ from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
 from models.ecod import Ecod
 from models.ensemble import REFUSED_BELOW, Ensemble
 from models.mahalanobis import Mahalanobis
+from models.score import ANOMALY_CAP
+from models.score import anomaly as anomaly_evidence
 
 FEATURES = ("pace", "share", "length", "breadth")
 BATCH = 512
@@ -137,6 +139,24 @@ def test_an_attack_mixed_into_the_traffic_teaches_nothing() -> None:
     # The score keeps calling it strange; the tail says honestly that a twentieth of the traffic is like this.
     assert seen.score[attack].min() > 1.0 - REFUSED_BELOW
     assert 0.01 < np.median(seen.tail[attack][-200:]) < 0.05
+
+
+@pytest.mark.parametrize("path", ["at once", "little by little"])
+def test_an_attacker_who_feeds_the_model_for_a_week_gains_nothing(path: str) -> None:
+    # A week of quarter hours: 40 accounts of the crowd and one attacker, whose rows are there from the first hour on.
+    hours, crowd = 7 * 24 * 4, 40
+    X = ordinary(hours * (crowd + 1), seed=1)
+    groups = np.tile(np.arange(crowd + 1), hours)
+    fed = X.copy()
+    aim = 0.9 if path == "at once" else np.linspace(0.4, 0.9, hours)[:, None]
+    fed[groups == crowd] = np.clip(np.random.default_rng(2).normal(aim, 0.01, (hours, len(FEATURES))), 0.0, 1.0)
+    harvest = extreme(200, seed=3)
+    left_alone, taught = Ensemble(FEATURES), Ensemble(FEATURES)
+    Seen(left_alone, X, groups)
+    Seen(taught, fed, groups)
+    assert not taught.lifted
+    for ensemble in (left_alone, taught):
+        assert anomaly_evidence(ensemble.tail_many(harvest)).min() == ANOMALY_CAP
 
 
 def test_one_account_teaches_no_more_than_its_lessons() -> None:
