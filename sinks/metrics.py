@@ -9,12 +9,16 @@ from prometheus_client.process_collector import ProcessCollector
 from gateway.request import REASONS
 from gateway.verdict import ACTIONS
 
+from .alerts import KINDS
 from .catalogue import Catalogue, Entry
 from .policy import Decision
 
 OUTCOMES: Final = ("counted", "repeated", "held", "blocked", "unreadable")
-SPOKEN: Final = ("enforcement", "audit", "alerts", "unreadable")
+SPOKEN: Final = ("enforcement", "audit", "alerts", "links", "standings", "unreadable")
 """The nouns of the topics that a worker speaks on."""
+FOLLOWED: Final = ("standings", "feedback")
+"""The nouns of the topics that every worker reads for itself."""
+HEARD: Final = ("heard", "held", "unreadable")
 
 _BATCH_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5)
 _DELAY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
@@ -59,6 +63,41 @@ class Metrics:
             "Accounts first seen on a partition where murmur2 would not put them.",
         )
 
+        self.links = declare.counter(
+            "links",
+            "links",
+            "Links between accounts and traits that this worker's campaigns took in. Only one worker has campaigns.",
+        )
+        self.reports = declare.counter(
+            "reports",
+            "reports",
+            "Accounts' profiles reported to this worker's campaigns.",
+        )
+        self.unreadable_links = declare.counter(
+            "unreadable_links",
+            "messages",
+            "Messages of the links topic set aside: a worker of another release wrote them.",
+        )
+        self.feedback = declare.counter(
+            "feedback",
+            "messages",
+            "Messages of feedback for this worker's accounts: heard (it changed a profile), held (contained already, "
+            "or about a campaign), unreadable. All is read again when a partition is restored.",
+            outcome=HEARD,
+        )
+        self.following = declare.gauge(
+            "following",
+            "topics",
+            "1 while a topic that every worker reads for itself can be read, 0 while it cannot.",
+            topic=FOLLOWED,
+        )
+        self.follow_failures = declare.counter(
+            "follow_failures",
+            "failures",
+            "Times that Kafka refused such a topic. It is tried again, and the worker goes on without.",
+            topic=FOLLOWED,
+        )
+
         # How late we are
         self.request_delay = declare.spread(
             "request_delay_seconds",
@@ -89,6 +128,16 @@ class Metrics:
             "How long the oldest request not processed waits, at most, on the partition furthest behind. 0 where all "
             "is processed.",
         )
+        self.links_lag = declare.gauge(
+            "lag_links_messages",
+            "messages",
+            "Messages on the links topic that this worker's campaigns have not processed.",
+        )
+        self.links_lag_seconds = declare.gauge(
+            "lag_links_seconds",
+            "seconds",
+            "How long the oldest of them waits, at most.",
+        )
         self.uncommitted = declare.gauge(
             "uncommitted_requests",
             "requests",
@@ -115,6 +164,13 @@ class Metrics:
             (1, 10, 50, 100, 250, 500, 1_000, 2_000, 5_000),
         )
 
+        self.links_duration = declare.histogram(
+            "links_batch_seconds",
+            "seconds",
+            "From up to 16 messages of links in hand to what campaigns make of them in the outbox.",
+            _BATCH_SECONDS,
+        )
+
         # What is safe
         self.checkpoint_age = declare.gauge(
             "checkpoint_age_seconds",
@@ -128,13 +184,16 @@ class Metrics:
             "From the start of a partition's checkpoint until everything it said and stored was acknowledged by Kafka.",
             _LONG_SECONDS,
         )
-        self.stored = {
-            "profiles": declare.counter(
-                "stored_profiles",
-                "profiles",
-                "Profiles written to the changelog by checkpoints.",
-            ),
-        }
+        self.stored_profiles = declare.counter(
+            "stored_profiles",
+            "profiles",
+            "Profiles written to the changelog by checkpoints.",
+        )
+        self.stored_campaign_rows = declare.counter(
+            "stored_campaign_rows",
+            "rows",
+            "Accounts and campaigns written to the changelog of campaigns by checkpoints.",
+        )
         self.undelivered = declare.gauge(
             "undelivered_seconds",
             "seconds",
@@ -145,7 +204,7 @@ class Metrics:
             "failed_deliveries",
             "messages",
             "Messages that Kafka did not take in time, by topic. Nothing is committed then, and the worker stops.",
-            topic=(*SPOKEN, "profiles"),
+            topic=(*SPOKEN, "profiles", "campaigns"),
         )
 
         # Partitions
@@ -171,13 +230,16 @@ class Metrics:
             "seconds",
             "How long this worker's partitions have been waiting for their profiles; 0 when all are restored.",
         )
-        self.restored = {
-            "profiles": declare.counter(
-                "restored_profiles",
-                "profiles",
-                "Profiles read back from the changelog.",
-            ),
-        }
+        self.restored_profiles = declare.counter(
+            "restored_profiles",
+            "profiles",
+            "Profiles read back from the changelog.",
+        )
+        self.restored_campaign_rows = declare.counter(
+            "restored_campaign_rows",
+            "rows",
+            "Accounts and campaigns read back from their changelog.",
+        )
 
         # State
         self.profiles = declare.gauge("profiles", "accounts", "Accounts remembered by this worker.")
@@ -185,6 +247,22 @@ class Metrics:
             "forgotten_profiles",
             "accounts",
             "Accounts forgotten after five silent weeks, or because there were too many.",
+        )
+        self.acquaintances = declare.gauge(
+            "acquaintances",
+            "accounts",
+            "Accounts that this worker's campaigns know the traits of.",
+        )
+        self.forgotten_acquaintances = declare.counter(
+            "forgotten_acquaintances",
+            "accounts",
+            "Accounts that campaigns forgot: silent for long, or too many.",
+        )
+        self.campaigns = declare.gauge("campaigns", "campaigns", "Campaigns that a verdict is in force for.")
+        self.standings = declare.gauge(
+            "standings",
+            "accounts",
+            "Accounts that belong to a campaign, as this worker has heard. Every worker hears of all.",
         )
         self.memory_limit = declare.gauge(
             "memory_limit_bytes",
@@ -206,12 +284,37 @@ class Metrics:
             action=ACTIONS,
             mode=("enforce", "shadow"),
         )
+        self.standings_said = declare.counter(
+            "standings_said",
+            "standings",
+            "Standings told to the watch agents, ended ones included.",
+        )
+        self.alerts = declare.counter(
+            "alerts",
+            "alerts",
+            "Alerts published, by kind.",
+            kind=tuple(KINDS),
+        )
         self.live_verdicts = declare.gauge("live_verdicts", "accounts", "Accounts that a verdict is in force for.")
 
     @property
     def entries(self) -> list[Entry]:
         """All that was declared, in the order of the reference page."""
         return self._catalogue.entries
+
+    def stored(self, noun: str, rows: int) -> None:
+        """Count rows written to a changelog, by the noun of its topic."""
+        if noun == "profiles":
+            self.stored_profiles.inc(rows)
+        else:
+            self.stored_campaign_rows.inc(rows)
+
+    def restored(self, noun: str, rows: int) -> None:
+        """Count rows read back from a changelog, by the noun of its topic."""
+        if noun == "profiles":
+            self.restored_profiles.inc(rows)
+        else:
+            self.restored_campaign_rows.inc(rows)
 
     def decided(self, decisions: Iterable[Decision]) -> None:
         """Count decisions as they are announced."""

@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final, cast
 
@@ -20,13 +22,17 @@ from sinks.metrics import Metrics
 from sinks.policy import Policy, PolicyError
 
 from . import topics
+from .campaigns import Campaigns
 from .engine.changelog import Changelog
 from .engine.delivery import Delivery
+from .engine.follow import Follower
 from .engine.lag import LOOK_SECONDS, Ends, KafkaEnds
+from .engine.links import LinksPartition
 from .engine.memory import limit_bytes
 from .engine.outbox import Outbox
 from .engine.partition import Means
 from .engine.recent import RecentRequests
+from .engine.register import Register
 from .engine.requests import RequestsPartition
 from .engine.strays import Strays
 from .engine.transport import App, Chunk, Consumer
@@ -35,7 +41,8 @@ from .engine.watch import TICK_SECONDS, Watch
 from .pipeline import Pipeline
 from .settings import Settings
 
-AGENT: Final = "watch"
+AGENTS: Final = {"watch": topics.REQUESTS, "campaigns": topics.LINKS}
+"""Faust's agents by name, and what each reads. Links wait in a queue of their own, not behind requests."""
 
 STUCK_SECONDS: Final = 30.0
 """Past the drain's deadline, how long Faust may take to end before the process is ended for it."""
@@ -47,7 +54,7 @@ log = logging.getLogger("stillwatch")
 
 
 def create_app(settings: Settings, watch: Watch) -> App:
-    """The Faust application: one agent over the requests, whose micro-batches go to `watch`."""
+    """The Faust application: an agent over the requests and one over the links, whose micro-batches go to `watch`."""
     brokers = [f"stillwatch://{broker.strip()}" for broker in settings.brokers.split(",")]
     app = App(
         settings.group,
@@ -72,17 +79,7 @@ def create_app(settings: Settings, watch: Watch) -> App:
         autodiscover=False,
     )
     app.batching = watch
-    # Not `app.topic`: it forgets `maxsize`, and 4,096 chunks would wait in memory.
-    requests = faust.Topic(
-        app,
-        topics=[topics.REQUESTS.name(settings)],
-        key_serializer="raw",
-        value_serializer="raw",
-        maxsize=settings.buffer_chunks,
-    )
 
-    # Named here: otherwise the name, and with it internal topics, would follow the module's path.
-    @app.agent(requests, name=AGENT)
     async def agent(stream: StreamT[Chunk]) -> None:
         async for chunk in cast(faust.Stream[Chunk], stream).noack():
             try:
@@ -92,6 +89,17 @@ def create_app(settings: Settings, watch: Watch) -> App:
                 await app.crash(fault)
                 raise
 
+    for name, topic in AGENTS.items():
+        # Not `app.topic`: it forgets `maxsize`, and 4,096 chunks would wait in memory.
+        source = faust.Topic(
+            app,
+            topics=[topic.name(settings)],
+            key_serializer="raw",
+            value_serializer="raw",
+            maxsize=settings.buffer_chunks,
+        )
+        # Named here: otherwise the name, and with it internal topics, would follow the module's path.
+        app.agent(source, name=name)(agent)
     watch.fail = app.crash
     watch.release = lambda tp: cast(Consumer, app.consumer).release(tp)
     return app
@@ -110,13 +118,18 @@ def worker(settings: Settings) -> int:
 
 
 async def _work(settings: Settings, policy: Policy) -> int:
-    await topics.check(settings)
+    found = await topics.counts(settings)
+    topics.verify(found, settings)
+    settings = replace(settings, partitions=found[topics.REQUESTS.name(settings)])
     metrics = Metrics(CollectorRegistry())
     metrics.memory_limit.set(limit_bytes())
     onlooker = aiokafka.AIOKafkaConsumer(**settings.connection(), request_timeout_ms=ANSWER_MS)
     async with settings.producer() as producer, onlooker:
         delivery = Delivery(producer.send, settings, metrics, time.monotonic)
         means = Means(settings, Outbox(delivery.send, settings), metrics, time.monotonic, _now, _now())
+        register = Register(settings.partitions)
+        standings = Follower(topics.STANDINGS, settings, metrics, register.hear)
+        feedback = Follower(topics.FEEDBACK, settings, metrics, lambda *told: watch.hear(*told))
         requests = partial(
             RequestsPartition,
             means=means,
@@ -124,12 +137,24 @@ async def _work(settings: Settings, policy: Policy) -> int:
             changelog=Changelog(producer, settings, topics.PROFILES),
             recent=RecentRequests(settings),
             strays=Strays(topics.REQUESTS.name(settings), settings.partitions),
+            register=register,
+            feedback=feedback,
         )
-        watch = Watch(means, {topics.REQUESTS: requests})
+        links = partial(
+            LinksPartition,
+            means=means,
+            new_campaigns=lambda: Campaigns(policy),
+            changelog=Changelog(producer, settings, topics.CAMPAIGNS),
+            register=register,
+            feedback=feedback,
+        )
+        watch = Watch(means, {topics.REQUESTS: requests, topics.LINKS: links})
+        register.pass_on, register.correct, register.caught_up = watch.stand, watch.correct, standings.caught_up
         app = create_app(settings, watch)
 
         def measure() -> None:
             watch.measure(cast(Consumer, app.consumer).acks)
+            metrics.standings.set(len(register))
             delivery.measure()
 
         async with vitals(
@@ -140,10 +165,10 @@ async def _work(settings: Settings, policy: Policy) -> int:
             alive=lambda: watch.alive and not app.crashed,
             measure=measure,
         ):
-            return await _run(app, watch, KafkaEnds(onlooker), settings)
+            return await _run(app, watch, KafkaEnds(onlooker), [standings, feedback], settings)
 
 
-async def _run(app: App, watch: Watch, ends: Ends, settings: Settings) -> int:
+async def _run(app: App, watch: Watch, ends: Ends, followers: Sequence[Follower], settings: Settings) -> int:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -153,6 +178,7 @@ async def _run(app: App, watch: Watch, ends: Ends, settings: Settings) -> int:
     asked = asyncio.create_task(told.wait())
     ticking = asyncio.create_task(_tick(app, watch))
     looking = asyncio.create_task(_look(app, watch, ends, TP(topics.REQUESTS.name(settings), 0)))
+    following = [asyncio.create_task(_follow(app, follower)) for follower in followers]
     await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
     try:
         async with asyncio.timeout(settings.drain_seconds + STUCK_SECONDS):
@@ -161,7 +187,7 @@ async def _run(app: App, watch: Watch, ends: Ends, settings: Settings) -> int:
         # A thread of Faust's that waits for a dead broker would keep the process for ever.
         log.critical("the worker did not end in time")
         os._exit(1)
-    for task in (starting, ended, asked, ticking, looking):
+    for task in (starting, ended, asked, ticking, looking, *following):
         task.cancel()
     if app.crashed:
         log.error("the worker stopped: %r", app.crash_reason)
@@ -174,6 +200,14 @@ async def _tick(app: App, watch: Watch) -> None:
         while not app.should_stop:
             await watch.tick()
             await app.sleep(TICK_SECONDS)
+    except Exception as fault:
+        await app.crash(fault)
+        raise
+
+
+async def _follow(app: App, follower: Follower) -> None:
+    try:
+        await follower.run()
     except Exception as fault:
         await app.crash(fault)
         raise

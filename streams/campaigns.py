@@ -24,6 +24,7 @@ from models.same_source import LEAST_PROMPTS, Sources
 from sinks.alerts import Alert, alert
 from sinks.policy import Decision, Policy
 
+from . import hearing
 from .acquaintances import Acquaintances
 from .batch import Record, SetAside
 from .distinct import mix
@@ -52,6 +53,9 @@ REASONS_SHOWN: Final = 5
 REASON_FROM: Final = 0.25
 
 UNREADABLE: Final = "not_sightings"
+
+CLEARING: Final = ("false_alarm", "lift")
+"""Kinds of feedback that wipe out what ties accounts together."""
 
 _ACCOUNT: Final = "account:"
 _CAMPAIGN: Final = "campaign:"
@@ -165,23 +169,44 @@ class Campaigns:
         """Forget accounts not heard of for long, and those too many; how many went."""
         return self.known.sweep(self.event_at)
 
+    def hear(self, records: Sequence[Record]) -> Outcome:
+        """Take messages of the feedback topic: whom people clear leaves its campaign, or a campaign ends.
+
+        Heard twice it changes nothing. What cannot be read is left to the watch agent of its partition.
+        """
+        outcome = Outcome()
+        told, _ = hearing.read(records)
+        for _, said in told:
+            if said.kind not in CLEARING:
+                continue
+            if said.scope == "campaign":
+                self._clear_campaign(said.value, said.at, outcome)
+            else:
+                self._clear(said.value, said.at, outcome)
+        return outcome
+
     def clear(self, account: str) -> Outcome:
         """Take an account out of its campaign, for good: nothing it showed so far ties it to anybody."""
         outcome = Outcome()
-        row = self.known.find(account)
-        if row is not None:
-            self._release(np.array([row]), outcome, at=self.event_at)
+        self._clear(account, self.event_at, outcome)
         return outcome
 
     def clear_campaign(self, name: str) -> Outcome:
         """End a campaign and clear all of its members."""
         outcome = Outcome()
+        self._clear_campaign(name, self.event_at, outcome)
+        return outcome
+
+    def _clear(self, account: str, at: int, outcome: Outcome) -> None:
+        row = self.known.find(account)
+        if row is not None and self.known.table["cleared_at"][row] < at:
+            self._release(np.array([row]), outcome, at=at)
+
+    def _clear_campaign(self, name: str, at: int, outcome: Outcome) -> None:
         campaign = self.found.get(name)
         if campaign is not None:
-            table = self.known.table[: self.known.height]
-            self._release(np.flatnonzero(table["campaign"] == campaign.number), outcome, at=self.event_at)
+            self._release(self._members(campaign), outcome, at=at)
             self._end(campaign, outcome)
-        return outcome
 
     def _release(self, rows: IntVector, outcome: Outcome, *, at: int | None = None) -> None:
         """Let accounts go; with `at` they are cleared at that instant."""

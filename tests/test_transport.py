@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 from faust.types import TP, Message
 from test_watch import new_watch
 
-from streams.app import AGENT, create_app
+from streams.app import create_app
 from streams.engine.acks import Span
 from streams.engine.transport import App, Chunk, Consumer
 from streams.engine.watch import Watch
@@ -258,7 +258,7 @@ async def test_a_fault_of_ours_stops_the_worker_before_the_batch_is_counted_as_d
     await asyncio.wait_for(restored.wait(), 5)
 
     with pytest.raises(AttributeError):
-        await app.agents[AGENT].fun(cast("asyncio.Future[None]", Stream()))  # type: ignore[arg-type]
+        await app.agents["watch"].fun(cast("asyncio.Future[None]", Stream()))  # type: ignore[arg-type]
 
     assert app.crashed
 
@@ -277,7 +277,7 @@ async def test_a_fault_while_partitions_are_given_stops_the_worker(app: App) -> 
 
 
 def test_the_queue_between_poll_and_agent_is_bounded_by_itself(app: App) -> None:
-    [agent] = app.agents.values()
+    agent = app.agents["watch"]
 
     # Of the clone that a stream reads from. Its default, 4,096, also sizes Faust's recovery: it is left alone.
     assert agent.stream().channel.queue.maxsize == Settings().buffer_chunks

@@ -2,6 +2,7 @@
 
 import asyncio
 from asyncio import Future
+from collections.abc import Collection
 from functools import partial
 
 import pytest
@@ -15,33 +16,43 @@ from gateway.request import encode
 from sinks.metrics import Metrics
 from sinks.policy import Policy
 from sinks.unreadable import Headers
+from streams import topics
+from streams.campaigns import Campaigns
 from streams.engine.acks import Acks
 from streams.engine.changelog import Rows, Stored
+from streams.engine.links import LinksPartition
 from streams.engine.outbox import DeliveryError, Outbox
 from streams.engine.partition import Means
 from streams.engine.recent import Recent
+from streams.engine.register import Register
 from streams.engine.requests import RequestsPartition
 from streams.engine.strays import Strays
 from streams.engine.transport import Chunk
 from streams.engine.watch import Watch
 from streams.pipeline import Pipeline
 from streams.settings import Settings
-from streams.topics import REQUESTS as TOPIC
 
 POLICY = Policy.parse(WATCH_EVERYONE, "everyone")
 ZERO = TP("stillwatch.requests", 0)
 
 
 class Wire:
-    """A broker that takes messages when it is told to."""
+    """A broker that takes messages when it is told to; only what goes to campaigns it takes at once."""
 
     def __init__(self) -> None:
         self.futures: list[Future[object]] = []
         self.topics: list[str] = []
+        self.sightings: list[bytes] = []
 
     async def send(
         self, topic: str, value: bytes | None, key: bytes | None, *, headers: Headers | None = None
     ) -> Future[object]:
+        if topic == "stillwatch.links":
+            assert value is not None
+            self.sightings.append(value)
+            taken: Future[object] = asyncio.get_running_loop().create_future()
+            taken.set_result(None)
+            return taken
         self.topics.append(topic)
         self.futures.append(asyncio.get_running_loop().create_future())
         return self.futures[-1]
@@ -96,7 +107,21 @@ class Clock:
         return self.seconds
 
 
-def new_watch(settings: Settings, shelf: Shelf | None = None, recent: Recent = nothing_recent) -> tuple[Watch, Wire]:
+class Nothing:
+    """A followed topic that nobody writes to."""
+
+    async def caught_up(self, again: Collection[int] = ()) -> None:
+        return
+
+
+def new_watch(
+    settings: Settings,
+    shelf: Shelf | None = None,
+    recent: Recent = nothing_recent,
+    campaigns: Shelf | None = None,
+    register: Register | None = None,
+) -> tuple[Watch, Wire]:
+    nothing, register = Nothing(), register or Register(settings.partitions)
     wire, clock = Wire(), Clock()
     means = Means(settings, Outbox(wire.send, settings), Metrics(CollectorRegistry()), clock, lambda: clock.utc_ms, T0)
     requests = partial(
@@ -106,8 +131,20 @@ def new_watch(settings: Settings, shelf: Shelf | None = None, recent: Recent = n
         changelog=shelf or Shelf(),
         recent=recent,
         strays=Strays("stillwatch.requests", settings.partitions),
+        register=register,
+        feedback=nothing,
     )
-    return Watch(means, {TOPIC: requests}), wire
+    links = partial(
+        LinksPartition,
+        means=means,
+        new_campaigns=lambda: Campaigns(POLICY),
+        changelog=campaigns or Shelf(),
+        register=register,
+        feedback=nothing,
+    )
+    watch = Watch(means, {topics.REQUESTS: requests, topics.LINKS: links})
+    register.pass_on, register.correct, register.caught_up = watch.stand, watch.correct, nothing.caught_up
+    return watch, wire
 
 
 async def given(watch: Watch) -> None:

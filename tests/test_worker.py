@@ -15,7 +15,7 @@ from test_watch import new_watch
 from gateway.request import encode
 from gateway.verdict import decode
 from sinks import audit
-from streams.app import AGENT, create_app
+from streams.app import create_app
 from streams.settings import Settings
 from streams.topics import AUDIT, ENFORCEMENT, UNREADABLE
 
@@ -42,7 +42,7 @@ def test_the_app_has_its_agent_and_serves_no_state() -> None:
 
     app = create_app(settings, watch)
 
-    assert list(app.agents) == [AGENT]
+    assert list(app.agents) == ["watch", "campaigns"]
     assert not app.conf.web_enabled
     assert app.conf.consumer_auto_offset_reset == "earliest"
 

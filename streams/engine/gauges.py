@@ -8,6 +8,7 @@ from faust.types import TP
 from sinks.metrics import Metrics
 
 from .acks import Acks
+from .links import LinksPartition
 from .partition import Partition
 from .requests import RequestsPartition
 
@@ -25,6 +26,7 @@ def stand(metrics: Metrics, partitions: Mapping[TP, Held], acks: Mapping[TP, Ack
     metrics.partitions.labels("restoring").set(len(waiting))
     metrics.restoring.set(max((clock - one.assigned_at for one in waiting), default=0.0))
     _requests(metrics, [one for one in held if isinstance(one, RequestsPartition)], now)
+    _links(metrics, [one for one in held if isinstance(one, LinksPartition)], now)
     oldest = min((one.spans[0].fetched_at for one in acks.values() if one.spans), default=clock)
     metrics.checkpoint_age.set(clock - oldest)
 
@@ -37,3 +39,10 @@ def _requests(metrics: Metrics, held: Sequence[RequestsPartition], now: int) -> 
     metrics.uncommitted.set(sum(one.lag.uncommitted for one in held))
     newest_at = max((one.newest_at for one in held), default=0)
     metrics.event_lag.set((now - newest_at) / 1000 if newest_at else 0.0)
+
+
+def _links(metrics: Metrics, held: Sequence[LinksPartition], now: int) -> None:
+    metrics.acquaintances.set(sum(one.memory.accounts for one in held if one.restored))
+    metrics.campaigns.set(sum(one.memory.campaigns for one in held if one.restored))
+    metrics.links_lag.set(sum(one.lag.records for one in held))
+    metrics.links_lag_seconds.set(max((one.lag.seconds(now) for one in held), default=0.0))

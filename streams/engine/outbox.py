@@ -20,6 +20,8 @@ from streams import topics
 from streams.batch import SetAside
 from streams.settings import Settings
 
+from .register import TERM, Standings
+
 KEPT_BYTES: Final = 64 * 1024
 """What is kept of an unreadable message that is too large to travel on with its headers."""
 
@@ -50,6 +52,8 @@ class Outbox:
         self._enforcement = topics.ENFORCEMENT.name(settings)
         self._audit = topics.AUDIT.name(settings)
         self._alerts = topics.ALERTS.name(settings)
+        self._links = topics.LINKS.name(settings)
+        self._standings = topics.STANDINGS.name(settings)
         self._unreadable = topics.UNREADABLE.name(settings)
 
     async def announce(self, decisions: Iterable[Decision], chain: Chain) -> list[Future[object]]:
@@ -68,6 +72,15 @@ class Outbox:
     async def alert(self, said: Iterable[alerts.Alert]) -> list[Future[object]]:
         """Say what a person should see."""
         return [await self._send(self._alerts, value, key) for key, value in map(alerts.announcement, said)]
+
+    async def sight(self, sightings: bytes) -> list[Future[object]]:
+        """Tell the campaign agent what accounts have in common."""
+        return [await self._send(self._links, sightings, None)]
+
+    async def stand(self, standings: Standings, term: int) -> list[Future[object]]:
+        """Tell the watch agents where accounts stand, as the campaign agent of a term."""
+        headers = [(TERM, str(term).encode())]
+        return [await self._send(self._standings, raw, name.encode(), headers=headers) for name, raw in standings]
 
     async def set_aside(
         self, unreadable: Iterable[SetAside], topic: topics.Topic, partition: int

@@ -10,11 +10,14 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+from aiokafka import ConsumerRecord
+
 from models.snapshot import SnapshotError
+from sinks.alerts import Alert
 from sinks.audit import Chain
 from sinks.metrics import Metrics
 from sinks.policy import Decision
@@ -31,6 +34,9 @@ _log = logging.getLogger(__name__)
 
 MODELS_SECONDS: Final = 60.0
 """How often a partition's models are stored: half a megabyte that changes slowly."""
+
+HEARD_SECONDS: Final = 30.0
+"""How long the release of a partition waits for what is said on topics that every worker reads."""
 
 RESTORE_ROWS: Final = 20_000
 """How many rows are restored in one piece."""
@@ -93,6 +99,8 @@ class Partition(ABC, Generic[M]):
         self.siblings = 1
         """Partitions of its topic that this worker has, itself among them."""
         self.restored = False
+        self.listening = False
+        """True when it wants to hear what is said elsewhere."""
         self.lag = Lag(means.now())
         self.position = 0
         """The offset after the last record its memory has seen."""
@@ -129,16 +137,25 @@ class Partition(ABC, Generic[M]):
         """End what is over, and forget what is old."""
 
     @abstractmethod
+    async def hear(self, feedback: Sequence[ConsumerRecord]) -> None:
+        """Take in what people say, from one partition of the feedback topic."""
+
+    @abstractmethod
     async def catch_up(self) -> None:
-        """Hear what was said elsewhere while we did not own it. Called before each release."""
+        """Hear what was said elsewhere while we did not own it, and say what holds. Called before each release."""
 
     async def restore(self) -> None:
-        """Bring back what is stored."""
-        self.restored = False
+        """Bring back what is stored, and what was said since."""
+        self.restored = self.listening = False
         # What a rebalance gives back to us is still here. It is as good as stored if nobody has stored since.
-        if not self._end or self._end != await self._changelog.end(self.number):
+        anew = not self._end or self._end != await self._changelog.end(self.number)
+        if anew:
             await self.read_back()
+        self.listening = True
         await self.catch_up()
+        if anew:
+            async with self._busy:
+                self._under_way += await self._means.outbox.announce_again(self.memory.live())
         self._checkpointed_at = self._means.clock()
         self.restored = True
 
@@ -149,11 +166,10 @@ class Partition(ABC, Generic[M]):
         for start in range(0, len(stored.rows), RESTORE_ROWS):
             self.memory.restore(stored.rows[start : start + RESTORE_ROWS], len(stored.rows))
             await asyncio.sleep(0)  # probes and heartbeats go on
-        self._means.metrics.restored[self.stores.noun].inc(len(stored.rows))
+        self._means.metrics.restored(self.stores.noun, len(stored.rows))
         if stored.models is not None:
             self._restore_models(stored.models)
         self.position, self._end = stored.position, stored.end
-        self._under_way += await self._means.outbox.announce_again(self.memory.live())
 
     def _restore_models(self, stored: bytes) -> None:
         try:
@@ -209,11 +225,25 @@ class Partition(ABC, Generic[M]):
                 except DeliveryError:
                     metrics.failed_deliveries.labels(self.stores.noun).inc()
                     raise
-                metrics.stored[self.stores.noun].inc(len(rows))
+                metrics.stored(self.stores.noun, len(rows))
             if spans or rows:
                 metrics.checkpoint_duration.observe(clock() - started)
             for span in spans:
                 span.done = True
+
+    async def heard(self, topic: Topic, hearing: Awaitable[None]) -> None:
+        """Wait until something is heard, but not for ever: what comes late is heard late, and nobody's work stops."""
+        try:
+            async with asyncio.timeout(HEARD_SECONDS):
+                await hearing
+        except TimeoutError:
+            _log.warning("%s not heard within %.0f s: going on without", topic.noun, HEARD_SECONDS)
+
+    async def alert(self, said: Sequence[Alert]) -> None:
+        """Queue what a person should see."""
+        self._under_way += await self._means.outbox.alert(said)
+        for one in said:
+            self._means.metrics.alerts.labels(one.kind).inc()
 
     async def announce(self, decisions: list[Decision]) -> list[Future[object]]:
         """Queue decisions for enforcement and audit; their messages, in order."""

@@ -1,14 +1,18 @@
 """Requests: what a worker does with one partition of the requests topic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from aiokafka import ConsumerRecord
 
 from streams.pipeline import Outcome, Pipeline
-from streams.topics import PROFILES, REQUESTS
+from streams.topics import FEEDBACK, PROFILES, REQUESTS, STANDINGS
 
 from . import measure
 from .changelog import Log
+from .follow import Hearing
 from .partition import Means, Partition
 from .recent import Recent
+from .register import Register, Standings
 from .strays import Strays, stray
 from .transport import Chunk
 
@@ -27,19 +31,48 @@ class RequestsPartition(Partition[Pipeline]):
         changelog: Log,
         recent: Recent,
         strays: Strays,
+        register: Register,
+        feedback: Hearing,
     ) -> None:
         super().__init__(number, f"{means.settings.group}/{number}/{means.run}", means, new_pipeline, changelog)
         self._recent = recent
         self._strays = strays
+        self._register = register
+        self._feedback = feedback
+        self._contained = -1
+        """The last message of feedback up to which what cannot be read is set aside."""
 
     async def read_back(self) -> None:
         """Profiles and models from the changelog, ids of the last requests from the topic itself."""
         await super().read_back()
         self.memory.recall(await self._recent(self.number))
         self.newest_at = self.memory.event_at
+        # A profile is stored after all that was said before it is delivered.
+        profiles = self.memory.profiles
+        self._contained = int(profiles.table["heard"][: profiles.height].max(initial=-1))
 
     async def catch_up(self) -> None:
-        """There is nothing to hear."""
+        """Standings as they are, and all feedback: what a profile contains already is skipped."""
+        await self.heard(STANDINGS, self._register.caught_up())
+        await self.stand(self._register.of(self.number))
+        await self.heard(FEEDBACK, self._feedback.caught_up({self.number}))
+
+    async def stand(self, standings: Standings) -> None:
+        """Take in which accounts belong to campaigns."""
+        async with self._busy:
+            await self.announce(self.memory.stand(standings))
+
+    async def hear(self, feedback: Sequence[ConsumerRecord]) -> None:
+        """Change profiles as people say, and announce how they stand."""
+        metrics, outbox = self._means.metrics, self._means.outbox
+        async with self._busy:
+            heard = self.memory.hear(feedback)
+            await self.announce(heard.decisions)
+            unreadable = [aside for aside in heard.unreadable if aside.record.offset > self._contained]
+            self._under_way += await outbox.set_aside(unreadable, FEEDBACK, self.number)
+            self._contained = max(self._contained, feedback[-1].offset)
+        for outcome, count in (("heard", heard.heard), ("held", heard.skipped), ("unreadable", len(unreadable))):
+            metrics.feedback.labels(outcome).inc(count)
 
     async def process(self, chunk: Chunk) -> int:
         """Requests counted in profiles."""
@@ -48,6 +81,8 @@ class RequestsPartition(Partition[Pipeline]):
             outcome = self.memory.process(chunk.records)
             announced = await self.announce(outcome.decisions)
             self._under_way += await outbox.set_aside(outcome.unreadable, REQUESTS, self.number)
+            if outcome.sightings is not None:
+                self._under_way += await outbox.sight(outcome.sightings)
         await self._look_for_strays(outcome)
         self.newest_at = max(self.newest_at, outcome.event_at)
         measure.took(metrics, chunk, outcome, announced, self._means.now)
@@ -67,4 +102,4 @@ class RequestsPartition(Partition[Pipeline]):
             astray, said = self._strays.look(outcome.one_account, self.number, self._means.now())
             metrics.placed.labels("stray" if astray else "right").inc()
             if said:
-                self._under_way += await self._means.outbox.alert([said])
+                await self.alert([said])

@@ -16,11 +16,16 @@ WINDOW_MS: Final = 600_000
 """The time over which strays are counted, and in which we speak once."""
 
 
+def place(account: str, partitions: int) -> int:
+    """Where murmur2 puts an account, of so many partitions."""
+    # As Kafka's own partitioner does it: the hash without its sign, modulo the partitions.
+    partition: int = (murmur2(account.encode()) & 0x7FFFFFFF) % partitions
+    return partition
+
+
 def stray(account: str, partition: int, partitions: int) -> bool:
     """Whether murmur2 would put an account on another of so many partitions."""
-    # As Kafka's own partitioner does it: the hash without its sign, modulo the partitions.
-    due: int = (murmur2(account.encode()) & 0x7FFFFFFF) % partitions
-    return due != partition
+    return place(account, partitions) != partition
 
 
 class Strays:

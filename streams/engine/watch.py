@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
+from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from streams.topics import Topic
@@ -12,7 +13,10 @@ from streams.topics import Topic
 from . import gauges
 from .acks import Acks
 from .gauges import Held
+from .links import LinksPartition
 from .partition import Means
+from .register import Standings
+from .requests import RequestsPartition
 from .transport import Chunk
 
 TICK_SECONDS: Final = 0.5
@@ -98,6 +102,25 @@ class Watch:
         partition = self.partitions.get(chunk.tp)
         if partition is not None:  # else it moved on while the chunk was queued; its next owner fetches it again
             await partition.take(chunk)
+
+    async def hear(self, number: int, feedback: Sequence[ConsumerRecord]) -> None:
+        """Pass feedback on: to the requests of the partition it stands on, and to campaigns."""
+        for partition in list(self.partitions.values()):
+            concerned = partition.number == number or isinstance(partition, LinksPartition)
+            if partition.listening and concerned:
+                await partition.hear(feedback)
+
+    async def stand(self, news: Mapping[int, Standings]) -> None:
+        """Pass standings on to the requests of the partitions they are sorted by."""
+        for partition in list(self.partitions.values()):
+            if isinstance(partition, RequestsPartition) and partition.listening and partition.number in news:
+                await partition.stand(news[partition.number])
+
+    async def correct(self, standings: Standings) -> None:
+        """Let whoever holds campaigns say again what somebody has written over."""
+        for partition in list(self.partitions.values()):
+            if isinstance(partition, LinksPartition) and partition.listening:
+                await partition.correct(standings)
 
     async def drain(self) -> None:
         """Checkpoint everything, models included."""
