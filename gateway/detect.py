@@ -61,10 +61,12 @@ def evidence(mark: Mark, texts: Sequence[Sequence[int]], known: Sequence[Sequenc
     return Evidence(successes, trials, chance, log10_tail(successes, trials, chance))
 
 
-def attribute(marks: Mapping[str, Mark], texts: Sequence[Sequence[int]]) -> dict[str, Evidence]:
+def attribute(
+    marks: Mapping[str, Mark], texts: Sequence[Sequence[int]], known: Sequence[Sequence[int]] | None = None
+) -> dict[str, Evidence]:
     """Evidence of each of several marks, such as all campaigns', corrected for having tried them all (Bonferroni)."""
     tried = math.log10(max(len(marks), 1))
-    found = {name: evidence(mark, texts) for name, mark in marks.items()}
+    found = {name: evidence(mark, texts, known) for name, mark in marks.items()}
     return {name: each._replace(log10_p=min(each.log10_p + tried, 0.0)) for name, each in found.items()}
 
 

@@ -16,6 +16,7 @@ A language model's boundary is everywhere, so here every number is covered and t
 """
 
 import math
+import threading
 from collections import OrderedDict
 from typing import Final
 
@@ -68,7 +69,7 @@ def private(probabilities: Vector, epsilon: float, key: bytes, content: bytes, *
 
 
 class Ledger:
-    """What each subject has spent. It remembers at most `most` subjects and nothing across a restart.
+    """What each subject has spent, for any thread. It remembers at most `most` subjects and nothing across a restart.
 
     `budget` is the most epsilon a subject may spend in all, at a `delta` that the bound fails.
     """
@@ -78,18 +79,20 @@ class Ledger:
         self._delta = delta
         self._most = most
         self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()  # sums of epsilon and of rho
+        self._lock = threading.Lock()
 
     def spend(self, subject: str, epsilon: float) -> bool:
         """Charge one position; False, and no charge, when the budget does not cover it."""
-        plain, rho = self._spent.get(subject, (0.0, 0.0))
-        plain, rho = plain + epsilon, rho + epsilon**2 / 2
-        if composed(plain, rho, self._delta) > self._budget:
-            return False
-        self._spent[subject] = (plain, rho)
-        self._spent.move_to_end(subject)
-        if len(self._spent) > self._most:
-            self._spent.popitem(last=False)
-        return True
+        with self._lock:
+            plain, rho = self._spent.get(subject, (0.0, 0.0))
+            plain, rho = plain + epsilon, rho + epsilon**2 / 2
+            if composed(plain, rho, self._delta) > self._budget:
+                return False
+            self._spent[subject] = (plain, rho)
+            self._spent.move_to_end(subject)
+            if len(self._spent) > self._most:
+                self._spent.popitem(last=False)
+            return True
 
     def spent(self, subject: str) -> float:
         """Epsilon spent so far, composed."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from openai import AsyncOpenAI
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -196,6 +197,33 @@ async def test_one_alternative_is_listed_unless_told_otherwise() -> None:
     listed = [entry["top_logprobs"] for entry in reply.json()["choices"][0]["logprobs"]["content"]]
     assert [[each["token"] for each in place] for place in listed] == [["The"], [" sky"], [" is"]]
     assert model.asked == [asking(logprobs=True, top_logprobs=1)]
+
+
+async def test_the_openai_client_reads_perturbed_probabilities_whole_and_streamed() -> None:
+    model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_ALTERNATIVES="2")
+    gate.guard.take(verdict("ada", "degrade"), T0)
+    http = httpx.AsyncClient(transport=httpx.ASGITransport(Middleware(model.app, gate)))
+    client = AsyncOpenAI(
+        base_url="http://model/v1", api_key="sk-1", http_client=http, default_headers={"x-account": "ada"}
+    )
+    async with client:
+        ask: Any = {
+            "model": "m",
+            "messages": [{"role": "user", "content": "Why?"}],
+            "logprobs": True,
+            "top_logprobs": 3,
+        }
+        whole = await client.chat.completions.create(**ask)
+        pieces = [piece async for piece in await client.chat.completions.create(**ask, stream=True)]
+    read = [whole.choices[0].logprobs.content, [piece.choices[0].logprobs.content[0] for piece in pieces]]
+    for entries in read:
+        assert [entry.token for entry in entries] == list(WORDS)
+        assert [[each.token for each in entry.top_logprobs] for entry in entries] == [
+            [token for token, _ in listed[:2]] for listed in WORDS.values()
+        ]
+        assert all(first.logprob > second.logprob for first, second in (entry.top_logprobs for entry in entries))
+        assert [entry.logprob for entry in entries] != [position(word)["logprob"] for word in WORDS]
+    assert read[0] == read[1]
 
 
 async def test_a_strength_of_none_withholds() -> None:

@@ -109,6 +109,6 @@ def found() -> Found:
 
 def test_tables_have_a_row_for_each_countermeasure_and_mark() -> None:
     text = tables(found())
-    assert "| none | 50 | 50 | 60 labels |  |" in text
-    assert "| withhold | 25 | 25 plain | 0.50 |" in text
+    assert "| none | 50 | 50 | 60 | 60 labels |  |" in text
+    assert "| withhold | 25 | 25 | 25 plain | 0.50 |" in text
     assert "| tournament | +100 % | 10^-9 | 1.00 | 0.93 (0.87) |" in text

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gateway import find_mark
 from gateway.detect import Mark, attribute, evidence, log10_tail
 from gateway.dice import derived
 from gateway.green import Green
@@ -156,6 +157,31 @@ def test_a_mark_travels_as_text() -> None:
 def test_what_is_no_mark_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=FIELD):
         read(text)
+
+
+def test_the_command_names_the_campaign_whose_mark_texts_carry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, secret = tmp_path / "texts.jsonl", tmp_path / "secret"
+    texts.write_text("".join(f"{written(Green(key('campaign:c-1')), 150, seed)}\n" for seed in range(3)))
+    secret.write_text("sixteen letters!\n")
+    command = [str(texts), "--secret-file", str(secret), "--subject", "campaign:c-0", "--subject", "campaign:c-1"]
+    assert find_mark.main(command) == 0
+    other, ours = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert (other[0], ours[0]) == ("campaign:c-0", "campaign:c-1")
+    assert float(ours[1].removeprefix("p ")) < 1e-9 < 1e-3 < float(other[1].removeprefix("p "))
+    assert find_mark.main([*command, "--served", str(texts), "--kind", "tournament"]) == 0
+
+
+@pytest.mark.parametrize("line", ["[1, 2", '["a"]', "[-1]", "{}", "[1.5]"])
+def test_a_line_that_is_no_text_is_refused_by_its_number(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").write_text(f"[1, 2]\n\n{line}\n")
+    (tmp_path / "secret").write_text("sixteen letters!")
+    command = [str(tmp_path / "texts"), "--secret-file", str(tmp_path / "secret"), "--subject", "campaign:c"]
+    assert find_mark.main(command) == 2
+    assert "texts:3: not an array of token ids" in capsys.readouterr().err
 
 
 TORCH = """

@@ -12,7 +12,7 @@ from .language import Ngram, corpus
 from .report import Found, tables
 
 SIZES: Final = {
-    "full": dict(digits=(50, 200, 1_000), digits_at=200, tokens=(2_000, 8_000, 32_000), tokens_at=8_000, texts=400),
+    "full": dict(digits=(50, 100, 1_000), digits_at=100, tokens=(2_000, 8_000, 32_000), tokens_at=8_000, texts=400),
     "quick": dict(digits=(60, 100), digits_at=100, tokens=(500, 1_000), tokens_at=1_000, texts=20),
 }
 

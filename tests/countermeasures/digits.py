@@ -1,8 +1,8 @@
 """Digits: a classifier is copied: 8 x 8 images of digits, a logistic regression as teacher, small networks as
 students.
 
-The thief has 697 unlabelled images of the same kind, which it shifts and blurs with noise into as many different
-questions as its budget allows, and 50 labelled ones of its own to choose by.
+The thief has 727 unlabelled images of the same kind, which it shifts and blurs with noise into as many different
+questions as its budget allows, and 20 labelled ones of its own to choose by.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def split(seed: int) -> Split:
     order = np.random.default_rng(seed).permutation(len(x))
     x, y = x[order] / 16, y[order]
     teacher = LogisticRegression(C=3.0, max_iter=1_000).fit(x[:650], y[:650])
-    return Split(teacher, x[650:1347], (x[1347:1397], y[1347:1397]), (x[1397:], y[1397:]))
+    return Split(teacher, x[650:1377], (x[1377:1397], y[1377:1397]), (x[1397:], y[1397:]))
 
 
 def questions(pool: Images, many: int, dice: np.random.Generator) -> Images:
@@ -175,10 +175,10 @@ def experiment(budgets: tuple[int, ...], adaptive: int, seeds: tuple[int, ...]) 
     for seed in seeds:
         have = split(seed)
         truth = have.teacher.predict(have.test[0])
-        for name, shield in shields().items():
+        for name in shields():
             cases = {("plain", budget) for budget in budgets} | {(thief, adaptive) for thief in THIEVES}
             for thief, budget in sorted(cases):
-                api = Api(have.teacher, shield)
+                api = Api(have.teacher, shields()[name])
                 guess = THIEVES[thief](api, have, budget, seed).argmax(1)
                 if api.asked > budget:
                     raise AssertionError(f"{thief} asked {api.asked} questions of {budget}")

@@ -24,16 +24,16 @@ def draw(found: Found, out: Path) -> list[Path]:
         (middle, found.token, theft.THIEVES, found.tokens_at, f"language, {found.tokens_at:,} tokens: % of the way"),
     ):
         places = np.arange(len(names))
-        axes.barh(
-            places - 0.2, [100 * kept(name, "plain", at) for name in names], 0.4, label="believes what it is told"
-        )
-        axes.barh(places + 0.2, [100 * best(kept, name, thieves, at)[1] for name in names], 0.4, label="best thief")
+        plain = [100 * kept(name, "plain", at) for name in names]
+        most = [100 * best(kept, name, thieves, at)[1] for name in names]
+        axes.hlines(places, plain, most, color="lightgrey", zorder=1)
+        axes.scatter(plain, places, label="believes what it is told", zorder=2)
+        axes.scatter(most, places, marker="D", s=20, label="best of six thieves", zorder=3)
         axes.set_yticks(places, names if axes is left else [""] * len(names), fontsize="small")
-        axes.invert_yaxis()
+        axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_title(title, fontsize="medium")
         axes.grid(visible=True, axis="x", alpha=0.3)
-    left.set_xlim(50, 100)
-    left.legend(fontsize="small", loc="lower left")
+    left.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     for mark in marked.MARKS:
         points = [
             np.median(

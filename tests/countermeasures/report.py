@@ -69,6 +69,7 @@ def tables(found: Found) -> str:
             [
                 "countermeasure",
                 *(f"{each:,}" for each in budgets),
+                f"five repeats, {found.digits_at:,}",
                 f"best thief, {found.digits_at:,}",
                 "calibration error",
             ],
@@ -76,6 +77,7 @@ def tables(found: Found) -> str:
                 [
                     name,
                     *(_percent(found.digit(name, "plain", each)) for each in budgets),
+                    _percent(found.digit(name, "repeats", found.digits_at)),
                     _named(best(found.digit, name, digits.THIEVES, found.digits_at)),
                     _number(honest.calibration_error),
                 ]
@@ -88,6 +90,7 @@ def tables(found: Found) -> str:
             [
                 "countermeasure",
                 *(f"{each:,}" for each in tokens),
+                f"five repeats, {found.tokens_at:,}",
                 f"best thief, {found.tokens_at:,}",
                 "calibration error",
             ],
@@ -95,6 +98,7 @@ def tables(found: Found) -> str:
                 [
                     name,
                     *(_percent(found.token(name, "plain", each)) for each in tokens),
+                    _percent(found.token(name, "repeats", found.tokens_at)),
                     _named(best(found.token, name, theft.THIEVES, found.tokens_at)),
                     _number(honest.calibration_error),
                 ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway.dice import derived
 from gateway.perturb import Vector, bounded_random, content_of, reverse_sigmoid
-from gateway.privacy import private
+from gateway.privacy import Ledger, private
 
 SECRET: Final = "the secret of the experiment"
 
@@ -76,8 +76,22 @@ def dp(names: list[str], p: Vector, account: str, asked: bytes, *, epsilon: floa
     return private(p, epsilon, derived(SECRET, b"private", account), asked, whole=whole)
 
 
+class Budgeted:
+    """Differentially private until an account's budget is spent, then nothing: as the gateway ships it."""
+
+    def __init__(self, epsilon: float, budget: float) -> None:
+        self._epsilon = epsilon
+        self._ledger = Ledger(budget)
+
+    def __call__(self, names: list[str], p: Vector, account: str, asked: bytes) -> Vector | None:
+        """A private answer, or none."""
+        if not self._ledger.spend(account, self._epsilon):
+            return None
+        return dp(names, p, account, asked, epsilon=self._epsilon)
+
+
 def shields() -> dict[str, Shield]:
-    """Every shield by the name it has in the tables."""
+    """Every shield by the name it has in the tables, none of them asked before."""
     return {
         "none": none,
         "withhold": withhold,
@@ -88,5 +102,6 @@ def shields() -> dict[str, Shield]:
         "random, bound 0.5": partial(random, bound=0.5),
         "random, bound 0.5, no key": Unkeyed(0.5),
         "private, epsilon 4": partial(dp, epsilon=4.0),
+        "private, epsilon 4, budget 1,000": Budgeted(4.0, 1_000.0),
         "private, epsilon 16": partial(dp, epsilon=16.0),
     }

@@ -56,14 +56,13 @@ def drawn(p: NDArray[np.float64], dice: np.random.Generator) -> int:
 
 
 def told(said: Answers, shield: Shield, account: str = "thief", asked: str = "") -> NDArray[np.float64] | None:
-    """The probabilities of the likeliest tokens as a client reads them; None when they are withheld."""
-    rows = []
+    """The probabilities of the likeliest tokens as a client reads them, NaN for one withheld; None for all of them."""
+    rows = np.full(said.true.shape, np.nan)
     for place, (top, true) in enumerate(zip(said.top, said.true, strict=True)):
         row = shield([str(token) for token in top], true, account, f"{asked}/{place}".encode())
-        if row is None:
-            return None
-        rows.append(row)
-    return np.array(rows)
+        if row is not None:
+            rows[place] = row
+    return None if np.isnan(rows).all() else rows
 
 
 Thief = Callable[[Answers, Shield, int], tuple[list[int], Targets | None]]
@@ -101,11 +100,14 @@ def recalibrated(said: Answers, shield: Shield, budget: int) -> tuple[list[int],
     if p is None:
         return said.tokens, None
     came = said.top == np.array(said.tokens)[:, None]
-    for rank in np.flatnonzero(~np.isnan(p[0])):
-        edges = np.quantile(p[:, rank], np.linspace(0, 1, 21)[1:-1])
-        classes = np.searchsorted(edges, p[:, rank])
-        means = np.bincount(classes, came[:, rank], 20) / np.maximum(np.bincount(classes, minlength=20), 1)
-        p[:, rank] = means[classes]
+    for rank in range(TOP):
+        known = ~np.isnan(p[:, rank])
+        if not known.any():
+            continue
+        edges = np.quantile(p[known, rank], np.linspace(0, 1, 21)[1:-1])
+        classes = np.searchsorted(edges, p[known, rank])
+        means = np.bincount(classes, came[known, rank], 20) / np.maximum(np.bincount(classes, minlength=20), 1)
+        p[known, rank] = means[classes]
     return said.tokens, targets(said, p)
 
 
@@ -116,7 +118,11 @@ def averaged(said: Answers, shield: Shield, budget: int, *, linked: bool) -> tup
         told(said, shield, "thief" if linked else f"thief-{number}", f"round {number}") for number in range(REPEATS)
     ]
     known = [each for each in rounds if each is not None]
-    return said.tokens, targets(said, np.mean(known, axis=0)) if known else None
+    if not known:
+        return said.tokens, None
+    times = np.sum(~np.isnan(known), axis=0)
+    means = np.where(times > 0, np.nansum(known, axis=0) / np.maximum(times, 1), np.nan)
+    return said.tokens, targets(said, means)
 
 
 THIEVES: Final[dict[str, Thief]] = {
@@ -167,13 +173,13 @@ def experiment(
     results, honest = [], []
     for seed in seeds:
         said = answers(teacher, max(budgets), np.random.default_rng(seed))
-        for name, shield in shields().items():
+        for name in shields():
             for thief, budget in sorted({("plain", each) for each in budgets} | {(each, adaptive) for each in THIEVES}):
-                student = public(have).learn(*THIEVES[thief](said, shield, budget)).tuned(have.own)
+                student = public(have).learn(*THIEVES[thief](said, shields()[name], budget)).tuned(have.own)
                 kept = (floor - student.bits(have.test)) / (floor - best)
                 results.append(Result(name, thief, budget, seed, kept))
             if seed == seeds[0]:
-                honest.append(_honest(name, said.first(adaptive), shield))
+                honest.append(_honest(name, said.first(adaptive), shields()[name]))
     return results, honest
 
 
@@ -186,6 +192,7 @@ def _honest(name: str, said: Answers, shield: Shield) -> Honest:
     p = told(said, shield, "honest")
     if p is None:
         return Honest(name, 1.0, float("nan"), float("nan"))
-    came = said.top[:, 0] == np.array(said.tokens)
+    known = ~np.isnan(p).all(1)
+    p, true, came = p[known], said.true[known], (said.top[:, 0] == np.array(said.tokens))[known]
     kept = float((np.nanargmax(p, 1) == 0).mean())
-    return Honest(name, kept, calibration_error(p[:, 0], came), float(np.nanmax(np.abs(p - said.true), 1).mean()))
+    return Honest(name, kept, calibration_error(p[:, 0], came), float(np.nanmax(np.abs(p - true), 1).mean()))
