@@ -18,7 +18,9 @@ from msgspec import Meta
 from .request import EARLIEST_AT, MAX_AHEAD_MS, Millis, Name
 from .verdict import ACTIONS
 
-Kind = Literal["confirmed", "false_alarm", "verified", "verification_failed", "licensed", "appeal", "add", "lift"]
+Kind = Literal[
+    "confirmed", "false_alarm", "verified", "verification_failed", "licensed", "appeal", "add", "lift", "forget"
+]
 
 KINDS: Final[dict[Kind, str]] = {
     "confirmed": "A person looked and found an attack.",
@@ -29,6 +31,7 @@ KINDS: Final[dict[Kind, str]] = {
     "appeal": "The customer objects: nothing harsher happens until a person has looked, or some days have gone by.",
     "add": "An operator's own verdict, until an instant.",
     "lift": "An operator ends what is in force and wipes out the suspicion, without saying that it was wrong.",
+    "forget": "All that is remembered of the subject is erased: to the detector it is a stranger from then on.",
 }
 """Every kind, and what it means."""
 

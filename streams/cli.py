@@ -11,6 +11,7 @@ from .commands.alerts import alerts
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import evaluate
+from .commands.forget import forget
 from .commands.ingest import ingest
 from .commands.metrics import metrics
 from .commands.policy import policy
@@ -28,6 +29,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     backup,
     restore,
     grow,
+    forget,
     policy,
     replay,
     schema,

@@ -26,7 +26,7 @@ from .features import DETECTOR_FEATURES, Features, features, matrix
 from .hearing import Heard
 from .ladder import Ladder, Names
 from .links import Linker
-from .profiles import JUDGED_FROM, TOTALS, Block, Profiles, moment, observe
+from .profiles import JUDGED_FROM, TOTALS, Block, Profiles, blank, moment, observe
 from .repeats import Repeats
 from .standing import Standing, Standings, UnreadableStandingError
 from .standing import decode as decode_standing
@@ -231,6 +231,8 @@ class Pipeline:
 
     def _hear(self, told: hearing.Told) -> Decision | None:
         feedback = told.feedback
+        if feedback.kind == "forget":
+            return self._erase(feedback)
         rows = self.profiles.rows([feedback.value])
         row, block = int(rows[0]), self.profiles.table[rows]
         if told.offset <= block["heard"][0]:
@@ -243,6 +245,22 @@ class Pipeline:
         values, largest = self._explained(block) if rung else ({}, None)
         decision = self._decision(row, block, values, largest, feedback=feedback)
         self.profiles.put(rows, block)
+        return decision
+
+    def _erase(self, feedback: Feedback) -> Decision:
+        """Forget an account; what is said of that is that it is free.
+
+        Heard twice, it erases twice: there is nothing left that could say it was heard.
+        """
+        account = feedback.value
+        row = int(self.profiles.rows([account])[0])
+        one = blank(1)
+        one["seq"], one["ruled_at"] = self.profiles.table["seq"][row], feedback.at
+        decision = self._decision(row, one, {}, None, feedback=feedback)
+        self._standings.erase(account, self.profiles)
+        self.profiles.erase(account)
+        if account in self.profiles.appeared:
+            self.profiles.appeared.remove(account)
         return decision
 
     def _explained(self, one: Block) -> tuple[dict[str, float], TermIndices | None]:

@@ -374,13 +374,25 @@ class Profiles:
             order = np.where((last > 0) & (table["rung"] == 0), last + known * KNOWN_LATER_MS, np.iinfo(np.int64).max)
             oldest = np.argpartition(order, min(surplus, self.height) - 1)[:surplus]
             gone = np.union1d(gone, oldest[order[oldest] < np.iinfo(np.int64).max])
-        for row in gone.tolist():
+        self._drop(gone)
+        return len(gone)
+
+    def erase(self, account: str) -> None:
+        """Forget an account at once, with a tombstone even where it is not known: it may be stored."""
+        row = self._row.get(account)
+        if row is None:
+            self._dropped.add(account)
+        else:
+            self._drop(np.array([row]))
+
+    def _drop(self, rows: IntVector) -> None:
+        for row in rows.tolist():
             self._dropped.add(self._names[row])
             del self._row[self._names[row]]
-        self.table[gone] = blank(1)
-        self._dirty[gone] = False
-        self._free.extend(gone.tolist())
-        return len(gone)
+            self._names[row] = ""
+        self.table[rows] = blank(1)
+        self._dirty[rows] = False
+        self._free.extend(rows.tolist())
 
     def changed(self) -> list[tuple[str, bytes | None]]:
         """Every account changed since the last call, with its row as bytes: a layout number, then the row.

@@ -116,6 +116,11 @@ class Standings:
                 self._drop(row)
                 self._awaited[account] = standing
 
+    def erase(self, account: str, profiles: Profiles) -> None:
+        """Keep nothing of an account, which still has its row."""
+        self._awaited.pop(account, None)
+        self._drop(int(profiles.rows([account])[0]))
+
     def _put(self, row: int, account: str, standing: Standing) -> None:
         self.among(np.array([row]))
         self._of_row[row] = account, standing

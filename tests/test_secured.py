@@ -21,6 +21,7 @@ from gateway.subscriber import Subscriber
 from streams import topics
 from streams.app import worker
 from streams.doctor import Finding, examine
+from streams.forget import forget
 from streams.settings import Settings
 from streams.topics import ENFORCEMENT, REQUESTS, TOPICS, TopicsError
 
@@ -151,6 +152,13 @@ async def test_what_the_manifest_does_not_allow_is_refused(secured: Secured, use
         assert await may_join(settings, group, readable) == may, f"{user} joins {group}"
     with pytest.raises(TopicsError, match=f"^mine.requests: {user} may not create topics$"):
         await topics.create(Settings.read(secured.environment(user, STILLWATCH_TOPIC_PREFIX="mine.")))
+
+
+async def test_the_analyst_may_let_an_account_be_forgotten_and_the_gateway_not(secured: Secured) -> None:
+    words = {"by": "noor", "reason": "ticket 4711", "at": int(time.time() * 1000), "number": "1"}
+    assert (await forget(secured.settings("stillwatch-analyst"), "eve", **words)).offset == 0
+    with pytest.raises(TopicsError, match=r"or stillwatch-gateway may not see it: stillwatch.feedback"):
+        await forget(secured.settings("stillwatch-gateway"), "eve", **words)
 
 
 def test_a_worker_that_logs_in_as_somebody_else_says_so_and_ends(
