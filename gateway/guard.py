@@ -130,6 +130,13 @@ class Guard:
         campaigns = [self._campaigns.get(name) for name in dict.fromkeys(held.campaign for held in live) if name]
         return live + [held for held in campaigns if held is not None and held.enforced and held.until > now]
 
+    def harsh(self, now: int) -> Iterator[Standing]:
+        """Every live verdict that does more than watch; none while the table is not trusted."""
+        if self.stale(now) and self._when_stale == "allow":
+            return
+        for ends in self._ends[_SEVERITY["throttle"] :]:
+            yield from (held for held in ends if held.enforced and held.until > now)
+
     def stale(self, now: int) -> bool:
         """Whether nobody has confirmed for `stale_seconds` that the table is up to date."""
         return self.confirmed_at is None or now - self.confirmed_at > self._stale_ms
@@ -218,6 +225,10 @@ class _Ends:
 
     def __len__(self) -> int:
         return self._size
+
+    def __iter__(self) -> Iterator[Standing]:
+        for slot in self._slots.values():
+            yield from slot
 
     def add(self, held: Standing) -> None:
         slot = held.until // _SLOT_MS

@@ -79,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_url: Annotated[str, Meta(pattern="^(rediss?|unix)://")] | None = None
     redis_seconds: Annotated[float, Meta(gt=0)] = 0.02
     verify_url: str | None = None
+    bouncer_keys: str | None = None
     explain: bool = True
 
     probabilities: Literal["withhold", "perturb", "private"] = "withhold"
@@ -90,8 +91,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     watermark: Literal["none", "green", "tournament"] = "none"
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> "Settings":
-        """Settings from an environment. Raises SettingsError for what is unknown or impossible."""
+    def read(cls, environment: Mapping[str, str], *, identifies: bool = True) -> "Settings":
+        """Settings from an environment; `identifies` where it must be told whose a request is.
+
+        Raises SettingsError for what is unknown or impossible.
+        """
         values: dict[str, str] = {}
         for variable, text in sorted(environment.items()):
             if not variable.startswith(PREFIX) or not text:
@@ -111,11 +115,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             problem, _, where = str(error).partition(" - at `$.")
             problem = problem[:1].lower() + problem[1:].replace("`", "")
             raise SettingsError(f"{_variable(where.rstrip('`'))}: {problem}") from None
-        return settings.checked()
+        return settings.checked(identifies=identifies)
 
-    def checked(self) -> "Settings":
+    def checked(self, *, identifies: bool = True) -> "Settings":
         """Itself. Raises SettingsError where settings do not fit together."""
-        if self.account_header is None and self.secret is None:
+        if identifies and self.account_header is None and self.secret is None:
             raise SettingsError(
                 f"set {_variable('account_header')} (the header in which your proxy names the account) "
                 f"or {_variable('secret')} (then a keyed hash of the API key stands for the account)"

@@ -21,11 +21,11 @@ from prometheus_client import CollectorRegistry
 from stories import T0, request
 
 from gateway.request import encode
+from gateway.senders import CHECK_SECONDS, Senders, SendersError
 from gateway.sketch import sketch
 from streams.ingest.counters import Counters
 from streams.ingest.messages import BodyError, Message, read
 from streams.ingest.outlet import AwayError, Outlet
-from streams.ingest.senders import CHECK_SECONDS, Senders, SendersError
 from streams.ingest.web import Ingest, Limits
 from streams.topics import REQUESTS
 

@@ -74,7 +74,8 @@ def ingest(
     if (tls_cert is None) != (tls_key is None):
         fail("--tls-cert and --tls-key belong together", BAD_INPUT)
 
-    from ..ingest.senders import Senders, SendersError
+    from gateway.senders import Senders, SendersError
+
     from ..ingest.serve import Where, serve
     from ..ingest.web import Limits
 

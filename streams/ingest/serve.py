@@ -12,12 +12,13 @@ from typing import Final, NamedTuple
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from gateway.senders import Senders
+
 from ..engine.vitals import vitals
 from ..settings import Settings
 from .counters import Counters
 from .messages import Prompts
 from .outlet import Outlet
-from .senders import Senders
 from .web import Ingest, Limits
 
 MOST_CONNECTIONS: Final = 1_000

@@ -8,10 +8,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gateway.senders import Senders
+
 from .counters import STRANGER, Counters
 from .messages import Batch, BodyError, BodyTooLargeError, Encoding, Prompts, Refused, read
 from .outlet import AwayError, Outlet
-from .senders import Senders
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -1,4 +1,4 @@
-"""Senders: who may send requests, by bearer token."""
+"""Senders: who may come to a service of ours, by token."""
 
 import hmac
 import logging
@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
 
-logger: Final = logging.getLogger("stillwatch")
+logger: Final = logging.getLogger("stillwatch_gateway")
 
 SHORTEST_TOKEN: Final = 16
 """Characters: a shorter one could be guessed."""
@@ -36,26 +36,25 @@ class Senders:
     `clock` gives seconds.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, path: str | Path, clock: Callable[[], float]) -> None:
         """Raises SendersError when the file cannot be used."""
         self.failures = 0
         """Times that a changed file could not be used."""
-        self._path = path
+        self._path = Path(path)
         self._clock = clock
-        self._version = _version(path)
-        self._senders = _read(path)
+        self._version = _version(self._path)
+        self._senders = _read(self._path)
         self._checked_at = clock()
 
     def named(self, authorization: str | None) -> str | None:
-        """The name of whoever sent this `Authorization` header; None for a stranger.
-
-        Every token is compared, each in constant time: how long it takes tells nothing of any of them.
-        """
-        self._renew()
+        """The name of whoever sent this `Authorization` header; None for a stranger."""
         scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        digest, found = _digest(token.strip()), None
+        return self.holder(token.strip()) if scheme.lower() == "bearer" else None
+
+    def holder(self, token: str) -> str | None:
+        """Whose token it is. Each is compared in constant time: how long it takes tells nothing of any of them."""
+        self._renew()
+        digest, found = _digest(token), None
         for known, name in self._senders:
             if hmac.compare_digest(known, digest):
                 found = name
