@@ -20,6 +20,9 @@ FOLLOWED: Final = ("standings", "feedback")
 """The nouns of the topics that every worker reads for itself."""
 HEARD: Final = ("heard", "held", "unreadable")
 
+UNVERIFIED: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens", "cost")
+"""What exposure is counted in."""
+
 _BATCH_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5)
 _DELAY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
 _LONG_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -96,6 +99,37 @@ class Metrics:
             "failures",
             "Times that Kafka refused such a topic. It is tried again, and the worker goes on without.",
             topic=FOLLOWED,
+        )
+
+        # What decides
+        self.policy_reads = declare.counter(
+            "policy_reads",
+            "policies",
+            "Times that the policy file had changed: adopted, or refused because of what stood in it.",
+            outcome=("adopted", "refused"),
+        )
+        self.policy_refused = declare.gauge(
+            "policy_refused",
+            "files",
+            "1 while the policy file is refused and the policy before it stays in force.",
+        )
+        self.braked = declare.gauge(
+            "braked_partitions",
+            "partitions",
+            "Partitions of this worker on which the brake is pulled: their verdicts are only shadows.",
+        )
+        self.unverified = declare.counter(
+            "unverified_served",
+            "requests, tokens or US dollars",
+            "What was served to accounts that nobody vouches for, neither verified nor licensed: requests, tokens, and "
+            "their list price.",
+            of=UNVERIFIED,
+        )
+        self.unverified_budgets = declare.gauge(
+            "unverified_budgets",
+            "budgets",
+            "How many budgets of a viable extraction all such accounts were served within about a day: this worker's "
+            "partitions, taken for all.",
         )
 
         # How late we are

@@ -19,7 +19,7 @@ from faust.types import TP, StreamT
 from prometheus_client import CollectorRegistry
 
 from sinks.metrics import Metrics
-from sinks.policy import Policy, PolicyError
+from sinks.policy import PolicyError
 
 from . import topics
 from .campaigns import Campaigns
@@ -31,6 +31,7 @@ from .engine.links import LinksPartition
 from .engine.memory import limit_bytes
 from .engine.outbox import Outbox
 from .engine.partition import Means
+from .engine.policy_file import PolicyFile
 from .engine.recent import RecentRequests
 from .engine.register import Register
 from .engine.requests import RequestsPartition
@@ -108,8 +109,8 @@ def create_app(settings: Settings, watch: Watch) -> App:
 def worker(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; the exit status. What is wrong goes to stderr."""
     try:
-        policy = Policy.load(settings.policy)
-        return asyncio.run(_work(settings, policy))
+        metrics = Metrics(CollectorRegistry())
+        return asyncio.run(_work(settings, metrics, PolicyFile(settings.policy, metrics)))
     except (PolicyError, topics.TopicsError) as error:
         sys.stderr.write(f"{error}\n")
     except KafkaError as error:
@@ -117,11 +118,10 @@ def worker(settings: Settings) -> int:
     return 1
 
 
-async def _work(settings: Settings, policy: Policy) -> int:
+async def _work(settings: Settings, metrics: Metrics, rules: PolicyFile) -> int:
     found = await topics.counts(settings)
     topics.verify(found, settings)
     settings = replace(settings, partitions=found[topics.REQUESTS.name(settings)])
-    metrics = Metrics(CollectorRegistry())
     metrics.memory_limit.set(limit_bytes())
     onlooker = aiokafka.AIOKafkaConsumer(**settings.connection(), request_timeout_ms=ANSWER_MS)
     async with settings.producer() as producer, onlooker:
@@ -133,7 +133,7 @@ async def _work(settings: Settings, policy: Policy) -> int:
         requests = partial(
             RequestsPartition,
             means=means,
-            new_pipeline=lambda: Pipeline(policy),
+            new_pipeline=lambda: Pipeline(rules.policy, partitions=settings.partitions),
             changelog=Changelog(producer, settings, topics.PROFILES),
             recent=RecentRequests(settings),
             strays=Strays(topics.REQUESTS.name(settings), settings.partitions),
@@ -143,7 +143,7 @@ async def _work(settings: Settings, policy: Policy) -> int:
         links = partial(
             LinksPartition,
             means=means,
-            new_campaigns=lambda: Campaigns(policy),
+            new_campaigns=lambda: Campaigns(rules.policy),
             changelog=Changelog(producer, settings, topics.CAMPAIGNS),
             register=register,
             feedback=feedback,
@@ -165,10 +165,12 @@ async def _work(settings: Settings, policy: Policy) -> int:
             alive=lambda: watch.alive and not app.crashed,
             measure=measure,
         ):
-            return await _run(app, watch, KafkaEnds(onlooker), [standings, feedback], settings)
+            return await _run(app, watch, KafkaEnds(onlooker), [standings, feedback], settings, rules)
 
 
-async def _run(app: App, watch: Watch, ends: Ends, followers: Sequence[Follower], settings: Settings) -> int:
+async def _run(
+    app: App, watch: Watch, ends: Ends, followers: Sequence[Follower], settings: Settings, rules: PolicyFile
+) -> int:  # fmt: skip
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -176,7 +178,7 @@ async def _run(app: App, watch: Watch, ends: Ends, followers: Sequence[Follower]
     starting = asyncio.create_task(app.start())
     ended = asyncio.create_task(app.wait_until_stopped())
     asked = asyncio.create_task(told.wait())
-    ticking = asyncio.create_task(_tick(app, watch))
+    ticking = asyncio.create_task(_tick(app, watch, rules))
     looking = asyncio.create_task(_look(app, watch, ends, TP(topics.REQUESTS.name(settings), 0)))
     following = [asyncio.create_task(_follow(app, follower)) for follower in followers]
     await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -195,9 +197,11 @@ async def _run(app: App, watch: Watch, ends: Ends, followers: Sequence[Follower]
     return 0
 
 
-async def _tick(app: App, watch: Watch) -> None:
+async def _tick(app: App, watch: Watch, rules: PolicyFile) -> None:
     try:
         while not app.should_stop:
+            if (policy := rules.look()) is not None:
+                await watch.adopt(policy)
             await watch.tick()
             await app.sleep(TICK_SECONDS)
     except Exception as fault:

@@ -34,6 +34,9 @@ def stand(metrics: Metrics, partitions: Mapping[TP, Held], acks: Mapping[TP, Ack
 def _requests(metrics: Metrics, held: Sequence[RequestsPartition], now: int) -> None:
     metrics.profiles.set(sum(one.memory.accounts for one in held if one.restored))
     metrics.live_verdicts.set(sum(one.memory.live_count for one in held if one.restored))
+    metrics.braked.set(sum(one.memory.braked for one in held if one.restored))
+    shares = [one.memory.crowd_share for one in held if one.restored]
+    metrics.unverified_budgets.set(sum(shares) / max(len(shares), 1))
     metrics.lag.set(sum(one.lag.records for one in held))
     metrics.lag_seconds.set(max((one.lag.seconds(now) for one in held), default=0.0))
     metrics.uncommitted.set(sum(one.lag.uncommitted for one in held))

@@ -6,6 +6,7 @@ from typing import Final
 
 from aiokafka import ConsumerRecord
 
+from sinks.policy import Policy
 from streams.campaigns import Campaigns, Outcome
 from streams.topics import CAMPAIGNS, FEEDBACK, LINKS, STANDINGS
 
@@ -59,6 +60,11 @@ class LinksPartition(Partition[Campaigns]):
         """Say again what holds, where somebody whose term was over has written over it."""
         async with self._busy:
             await self._stand(standings)
+
+    async def adopt(self, policy: Policy) -> None:
+        """Go by another policy with the next decision."""
+        async with self._busy:
+            self.memory.policy = policy
 
     async def hear(self, feedback: Sequence[ConsumerRecord]) -> None:
         """Clear the members and campaigns that people cleared. What is unreadable is set aside with the requests."""

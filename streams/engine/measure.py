@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from sinks.metrics import Metrics
+from sinks.metrics import UNVERIFIED, Metrics
 from streams.pipeline import Outcome
 
 from .transport import Chunk
@@ -31,6 +31,8 @@ def took(
     for aside in outcome.unreadable:
         metrics.unreadable.labels(aside.reason).inc()
     metrics.scores.observe(outcome.scores)
+    for amount, served in zip(UNVERIFIED, outcome.unverified.tolist(), strict=True):
+        metrics.unverified.labels(amount).inc(served)
     if announced:
         newest = chunk.records[-1].timestamp
         announced[-1].add_done_callback(partial(_arrived, metrics, len(outcome.decisions), newest, now))

@@ -20,7 +20,7 @@ from models.snapshot import SnapshotError
 from sinks.alerts import Alert
 from sinks.audit import Chain
 from sinks.metrics import Metrics
-from sinks.policy import Decision
+from sinks.policy import Decision, Policy
 from streams.settings import Settings
 from streams.topics import Topic
 
@@ -139,6 +139,10 @@ class Partition(ABC, Generic[M]):
     @abstractmethod
     async def hear(self, feedback: Sequence[ConsumerRecord]) -> None:
         """Take in what people say, from one partition of the feedback topic."""
+
+    @abstractmethod
+    async def adopt(self, policy: Policy) -> None:
+        """Go by another policy from here on."""
 
     @abstractmethod
     async def catch_up(self) -> None:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from aiokafka import ConsumerRecord
+from msgspec import structs
 
+from sinks.policy import Policy
 from streams.pipeline import Outcome, Pipeline
 from streams.topics import FEEDBACK, PROFILES, REQUESTS, STANDINGS
 
@@ -62,6 +64,11 @@ class RequestsPartition(Partition[Pipeline]):
         async with self._busy:
             await self.announce(self.memory.stand(standings))
 
+    async def adopt(self, policy: Policy) -> None:
+        """Go by another policy, and announce the verdicts that it changes."""
+        async with self._busy:
+            await self.announce(self.memory.adopt(policy))
+
     async def hear(self, feedback: Sequence[ConsumerRecord]) -> None:
         """Change profiles as people say, and announce how they stand."""
         metrics, outbox = self._means.metrics, self._means.outbox
@@ -83,6 +90,8 @@ class RequestsPartition(Partition[Pipeline]):
             self._under_way += await outbox.set_aside(outcome.unreadable, REQUESTS, self.number)
             if outcome.sightings is not None:
                 self._under_way += await outbox.sight(outcome.sightings)
+        where = {"partition": str(self.number)}
+        await self.alert([structs.replace(one, labels=where) for one in outcome.alerts])
         await self._look_for_strays(outcome)
         self.newest_at = max(self.newest_at, outcome.event_at)
         measure.took(metrics, chunk, outcome, announced, self._means.now)

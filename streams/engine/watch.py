@@ -8,6 +8,7 @@ from typing import Final
 from aiokafka import ConsumerRecord
 from faust.types import TP
 
+from sinks.policy import Policy
 from streams.topics import Topic
 
 from . import gauges
@@ -42,6 +43,8 @@ class Watch:
         self.partitions: dict[TP, Held] = {}
         self._settings = settings
         self._kept: dict[TP, Held] = {}
+        # The newest policy, if there was another one than partitions begin with.
+        self._policy: Policy | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._metrics = means.metrics
         self._clock = means.clock
@@ -82,6 +85,8 @@ class Watch:
             for tp in partitions:
                 with self._metrics.restore_duration.time():
                     await self.partitions[tp].restore()
+                if self._policy is not None:
+                    await self.partitions[tp].adopt(self._policy)
                 self.release(tp)
         except Exception as fault:
             await self.fail(fault)
@@ -102,6 +107,12 @@ class Watch:
         partition = self.partitions.get(chunk.tp)
         if partition is not None:  # else it moved on while the chunk was queued; its next owner fetches it again
             await partition.take(chunk)
+
+    async def adopt(self, policy: Policy) -> None:
+        """Go by another policy, here and wherever we take over."""
+        self._policy = policy
+        for partition in self._restored():
+            await partition.adopt(policy)
 
     async def hear(self, number: int, feedback: Sequence[ConsumerRecord]) -> None:
         """Pass feedback on: to the requests of the partition it stands on, and to campaigns."""
