@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench countermeasures chaos manifests observe adapters sbom lock clean
+.PHONY: demo test lint bench countermeasures chaos manifests rules observe adapters sbom lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -23,6 +23,10 @@ lint: .venv/ready
 # run fetches their schemas into .tools.
 manifests: .venv/ready .tools/ready
 	$(BIN)/python -m pytest tests/manifests tests/test_manifests.py $(ARGS)
+
+# Alerts and dashboards: promtool on rules and their tests, every name in them against a live worker.
+rules: .venv/ready
+	$(BIN)/python -m pytest tests/test_observe.py $(ARGS)
 
 # What is inside the image, with licences: dist/sbom.json (CycloneDX). The image carries its own, made the same way.
 sbom: .tools/ready
