@@ -12,8 +12,11 @@ def metrics() -> None:
     from sinks.forwarding import ForwardingMetrics
     from sinks.metrics import Metrics
 
+    from ..ingest.counters import Counters
+
     sections = {
         "stillwatch worker": Metrics(CollectorRegistry()).entries,
+        "stillwatch ingest": Counters(CollectorRegistry()).entries,
         "stillwatch alerts forward": ForwardingMetrics(CollectorRegistry()).entries,
     }
     click.echo(page(sections), nl=False)

@@ -62,8 +62,8 @@ async def serve(
     """Take requests until SIGTERM or SIGINT; what is under way then is still answered. Raises OSError."""
     counters = Counters(CollectorRegistry())
     outlet = Outlet(settings, delivery_seconds)
-    counters.there.set_function(lambda: float(outlet.there))
-    counters.tokens_failed.set_function(lambda: float(senders.failures))
+    counters.reachable.set_function(lambda: float(outlet.there))
+    counters.unusable_tokens.set_function(lambda: float(senders.failures))
     app = Ingest(senders, outlet, counters, now=lambda: time.time_ns() // 1_000_000, limits=limits, prompts=prompts)
     config = uvicorn.Config(
         app,

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.senders import Senders
 
-from .counters import STRANGER, Counters
+from .counters import TAKEN, Counters
 from .messages import Batch, BodyError, BodyTooLargeError, Encoding, Prompts, Refused, read
 from .outlet import AwayError, Outlet
 
@@ -113,24 +113,23 @@ class Ingest:
             return
         began = time.perf_counter()
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        sender: str | None = None
         try:
             if scope["path"] == "/ready" and scope["method"] == "GET":
                 await _answer(send, self._readiness())
                 return
             _routed(scope)
             sender = self._senders.named(headers.get("authorization"))
-            reply = _STRANGE if sender is None else await self._taken(sender, headers, receive)
+            reply = _STRANGE if sender is None else await self._taken(headers, receive)
         except _Refusal as refusal:
             reply = refusal.reply
-        self._counters.replies.labels(sender or STRANGER, reply.status).inc()
-        self._counters.seconds.observe(time.perf_counter() - began)
+        self._counters.replies.labels(str(reply.status)).inc()
+        self._counters.reply_seconds.observe(time.perf_counter() - began)
         await _answer(send, reply)
 
     def _readiness(self) -> _Reply:
         return _Reply(200, {"ready": True}) if self._outlet.there else _Reply(503, {"ready": False}, (_retry(),))
 
-    async def _taken(self, sender: str, headers: dict[str, str], receive: Receive) -> _Reply:
+    async def _taken(self, headers: dict[str, str], receive: Receive) -> _Reply:
         encoding = _ENCODINGS.get(headers.get("content-encoding", "").strip().lower())
         if encoding is None:
             text = f"content-encoding {headers['content-encoding'][:80]!r} is not known; gzip is"
@@ -143,9 +142,9 @@ class Ingest:
         with self._held() as held:
             batch = await self._apart(await self._read(held, receive), encoding)
             held.grow(sum(len(message.value) for message in batch.messages) - held.count)
-            self._counters.messages.labels(sender).inc(await self._delivered(batch))
+            self._counters.messages.labels(TAKEN).inc(await self._delivered(batch))
         for refused in batch.refused:
-            self._counters.refused.labels(sender, refused.error.reason).inc()
+            self._counters.messages.labels(refused.error.reason).inc()
         return _told(batch)
 
     async def _read(self, held: "_Held", receive: Receive) -> bytes:
