@@ -68,8 +68,8 @@ def test_the_gateway_may_use_every_topic_that_its_code_names() -> None:
     source = "".join(path.read_text() for path in (ROOT / "gateway").glob("*.py"))
     access = COMPONENTS["gateway"]
 
-    found = set(re.findall(r'topic_prefix \+ "(\w+)"', source))
-    assert found == {topic.noun for topic in {*access.reads, *access.writes}}
+    found = re.findall(r'topic_prefix \+ "(\w+)"', source)
+    assert set(found) == {topic.noun for topic in {*access.reads, *access.writes}}
     assert len(found) == source.count("topic_prefix +"), "a topic is named in a way this test does not read"
 
 
