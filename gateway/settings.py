@@ -72,7 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     buffer_bytes: Positive = 64 * 1024 * 1024
 
     enforce: bool = True
-    stale_seconds: Annotated[float, Meta(gt=0)] = 60.0
+    # How far the topic goes is asked once a second: less than two would take a calm topic for a cut line now and then.
+    stale_seconds: Annotated[float, Meta(ge=2)] = 60.0
     when_stale: Literal["allow", "keep"] = "allow"
     most_verdicts: Positive = 1_000_000
     replicas: Positive = 1

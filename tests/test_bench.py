@@ -1,6 +1,7 @@
 """The bench at a tiny size: its figures mean nothing here, but it runs to its end."""
 
 import json
+import random
 import subprocess
 import sys
 from itertools import pairwise
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import streams.pipeline
+from tests.bench.failures import Case, frozen, play
+from tests.bench.gate import bodies
 from tests.bench.stages import NEWEST_AT, STAGES, records_of, stages
 from tests.bench.traffic import DAY_MS, Traffic
 
@@ -50,3 +53,16 @@ def test_the_traffic_is_a_crowd_with_a_few_attackers_in_it() -> None:
     attackers = [request for request in sent if request.account >= "acct-0000100"]
     assert len(attackers) == pytest.approx(100, abs=50)  # 2 %
     assert all(request.opened_at == NEWEST_AT - DAY_MS for request in attackers)
+
+
+@pytest.mark.parametrize(
+    ("case", "waiting"),
+    [(Case("Kafka hangs", frozen), True), (Case("the detector is gone, the verdict ends", lasts_ms=4_000), False)],
+    ids=["hangs", "gone"],
+)
+async def test_replies_flow_whatever_fails_and_no_verdict_outlives_it(case: Case, waiting: bool) -> None:
+    """500 replies over 5 seconds; whoever was suspended is let pass once nobody stands by the verdict any more."""
+    row = await play(case, 100, 5.0, bodies(random.Random(1)))
+    assert (row.replies, row.eve) == (500, (403, 200))
+    assert (row.counts["faults"], row.counts["dropped"], row.counts["refused"]) == (0, 0, 1)
+    assert (row.counts["waiting"] > 100) == waiting

@@ -34,6 +34,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
         (ENOUGH | {"STILLWATCH_replicas": "3"}, "unknown setting STILLWATCH_replicas"),
         (ENOUGH | {"STILLWATCH_REPLICAS": "0"}, "STILLWATCH_REPLICAS: expected int >= 1"),
         (ENOUGH | {"STILLWATCH_REPLICAS": "many"}, "STILLWATCH_REPLICAS: expected int, got str"),
+        (ENOUGH | {"STILLWATCH_STALE_SECONDS": "1"}, "STILLWATCH_STALE_SECONDS: expected float >= 2"),
         (ENOUGH | {"STILLWATCH_WHEN_STALE": "deny"}, "STILLWATCH_WHEN_STALE: invalid enum value 'deny'"),
         ({"STILLWATCH_ACCOUNT_HEADER": "x account"}, "STILLWATCH_ACCOUNT_HEADER: expected str matching regex"),
         ({"STILLWATCH_SECRET": "short"}, "STILLWATCH_SECRET: expected str of length >= 16"),
