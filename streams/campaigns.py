@@ -8,7 +8,7 @@ heard of.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final
 
@@ -180,7 +180,10 @@ class Campaigns:
             if said.kind not in CLEARING:
                 continue
             if said.scope == "campaign":
+                known = len(outcome.decisions)
                 self._clear_campaign(said.value, said.at, outcome)
+                # The audit keeps who ended it, and why.
+                outcome.decisions[known:] = [replace(one, feedback=said) for one in outcome.decisions[known:]]
             else:
                 self._clear(said.value, said.at, outcome)
         return outcome

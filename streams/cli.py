@@ -11,6 +11,7 @@ from .commands.alerts import alerts
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import evaluate
+from .commands.explain import explain
 from .commands.forget import forget
 from .commands.ingest import ingest
 from .commands.metrics import metrics
@@ -18,8 +19,10 @@ from .commands.policy import policy
 from .commands.replay import replay
 from .commands.schema import schema
 from .commands.simulate import simulate
+from .commands.spoken import feedback
 from .commands.state import backup, grow, restore
 from .commands.topics import topics
+from .commands.verdicts import verdicts
 from .commands.worker import settings, worker
 
 COMMANDS: Final[tuple[click.Command, ...]] = (
@@ -29,6 +32,9 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     backup,
     restore,
     grow,
+    verdicts,
+    explain,
+    feedback,
     forget,
     policy,
     replay,

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from gateway import feedback
 from gateway.feedback import Feedback
 
 from . import compacted
 from .growth import partition_of
 from .settings import Settings
-from .topics import CAMPAIGNS, ENFORCEMENT, FEEDBACK, PROFILES, STANDINGS, Topic, TopicsError, counts, verify
+from .spoken import Told, send
+from .topics import CAMPAIGNS, ENFORCEMENT, PROFILES, STANDINGS, Topic, counts, verify
 
 STAYS: Final = {
     "requests": "what the account sent, until the topic's retention (Kafka's default: 7 days)",
@@ -20,13 +20,6 @@ STAYS: Final = {
     "audit": "every decision on it, for 400 days: append-only and hash-chained, so that nobody can change it unnoticed",
 }
 """What cannot be taken out of a topic, only wait for its end, by the topic's noun."""
-
-
-class Told(NamedTuple):
-    """Where the message to the workers stands."""
-
-    partition: int
-    offset: int
 
 
 class Left(NamedTuple):
@@ -42,14 +35,8 @@ async def forget(settings: Settings, account: str, *, by: str, reason: str, at: 
 
     It must be the worker: what is in its memory would be written again with its next checkpoint.
     """
-    name = FEEDBACK.name(settings)
-    if name not in await counts(settings):
-        unseen = f", or {settings.sasl_user} may not see it" if settings.sasl_user else ""
-        raise TopicsError(f"missing topic{unseen}: {name}; create it with: stillwatch topics create")
     one = Feedback(id=number, at=at, scope="account", value=account, kind="forget", by=by, reason=reason)
-    async with settings.producer() as producer:
-        sent = await producer.send_and_wait(name, feedback.encode(one), feedback.key(one))
-    return Told(sent.partition, sent.offset)
+    return await send(settings, one)
 
 
 async def left(settings: Settings, account: str) -> list[Left]:

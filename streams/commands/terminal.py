@@ -36,3 +36,10 @@ def opened(stack: ExitStack, path: Path | None) -> BinaryIO | None:
         return stack.enter_context(path.open("wb"))
     except OSError as error:
         fail(f"{path}: {error.strerror}", BAD_INPUT)
+
+
+def instant(at: int) -> str:
+    """An instant (ms UTC) for a person."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
