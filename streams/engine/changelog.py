@@ -104,9 +104,11 @@ class Changelog:
         disordered: set[bytes] = set()
         async with self._consumer() as consumer:
             tp = TopicPartition(self._topic, partition)
-            consumer.assign([tp])
-            consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
+            # Asked before anything is fetched: behind an empty fetch the answer would wait half a second.
+            start = (await consumer.beginning_offsets([tp]))[tp]
             end = (await consumer.end_offsets([tp]))[tp]
+            consumer.assign([tp])
+            consumer.seek(tp, start)
             while (position := await consumer.position(tp)) < end:
                 for record in (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ()):
                     ((_, stamp),) = record.headers

@@ -20,8 +20,11 @@ FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
 """Between two tries to reach a topic that cannot be read; each pause is twice the one before."""
 
-POLL_MS: Final = 200
+POLL_MS: Final = 100
 """How long a poll waits for records; whoever wants to catch up waits as long before it begins."""
+
+HURRY_MS: Final = 10
+"""How long it waits while somebody does. Not 0: then aiokafka does not let the loop go on."""
 
 Hear = Callable[[int, Sequence[ConsumerRecord]], Awaitable[None]]
 """Takes records of one partition, in their order."""
@@ -102,21 +105,27 @@ class Follower:
             self._consumer = await self._open()
         consumer = self._consumer
         tps = sorted(consumer.assignment())
-        for wish in list(self._wishes):
-            if wish.ends is None:
-                ends = await consumer.end_offsets(tps)
-                again = [tp for tp in tps if tp.partition in wish.again]
-                for tp, beginning in (await consumer.beginning_offsets(again)).items() if again else ():
-                    consumer.seek(tp, beginning)
-                    self._next[tp] = beginning
+        asked = [wish for wish in self._wishes if wish.ends is None]
+        if asked:
+            ends = await consumer.end_offsets(tps)
+            again = [tp for tp in tps if any(tp.partition in wish.again for wish in asked)]
+            for tp, beginning in (await consumer.beginning_offsets(again)).items() if again else ():
+                consumer.seek(tp, beginning)
+                self._next[tp] = beginning
+            for wish in asked:
                 wish.ends = ends
-        found = await consumer.getmany(timeout_ms=POLL_MS)
+        found = await consumer.getmany(timeout_ms=HURRY_MS if self._wishes else POLL_MS)
         return {tp: (found.get(tp, ()), await consumer.position(tp)) for tp in tps}
 
     async def _open(self) -> AIOKafkaConsumer:
         name = self._topic.name(self._settings)
         consumer = AIOKafkaConsumer(
-            name, **self._settings.connection(), enable_auto_commit=False, auto_offset_reset="earliest"
+            name,
+            **self._settings.connection(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # Where the topic ends is asked on the connection that an empty fetch holds up for so long.
+            fetch_max_wait_ms=POLL_MS,
         )
         try:
             await consumer.start()

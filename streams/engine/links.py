@@ -48,7 +48,7 @@ class LinksPartition(Partition[Campaigns]):
         await super().read_back()
         self.newest_at = self.memory.event_at
 
-    async def catch_up(self) -> None:
+    async def hear_all(self) -> None:
         """Take office: hear the standings there are, and say what differs from what we hold."""
         await self.heard(STANDINGS, self._register.caught_up())
         self._term = max(self._means.now(), self._register.term + 1)

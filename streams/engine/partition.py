@@ -115,6 +115,7 @@ class Partition(ABC, Generic[M]):
         self._changelog = changelog
         # Where the changelog ended after our last write: while it stands there, nobody else has changed the rows.
         self._end = 0
+        self._anew = True
         self._checkpointed_at = self._models_at = means.clock()
         # Since the last checkpoint: messages sent, and records that count towards the next one.
         self._under_way: list[Future[object]] = []
@@ -145,19 +146,22 @@ class Partition(ABC, Generic[M]):
         """Go by another policy from here on."""
 
     @abstractmethod
-    async def catch_up(self) -> None:
-        """Hear what was said elsewhere while we did not own it, and say what holds. Called before each release."""
+    async def hear_all(self) -> None:
+        """Hear what was said elsewhere while we did not own it, and say what holds."""
 
     async def restore(self) -> None:
-        """Bring back what is stored, and what was said since."""
+        """Bring back what is stored. It is worked on after `catch_up`."""
         self.restored = self.listening = False
         # What a rebalance gives back to us is still here. It is as good as stored if nobody has stored since.
-        anew = not self._end or self._end != await self._changelog.end(self.number)
-        if anew:
+        self._anew = not self._end or self._end != await self._changelog.end(self.number)
+        if self._anew:
             await self.read_back()
+
+    async def catch_up(self) -> None:
+        """After `restore`, bring in what was said since, and say again what is in force."""
         self.listening = True
-        await self.catch_up()
-        if anew:
+        await self.hear_all()
+        if self._anew:
             async with self._busy:
                 self._under_way += await self._means.outbox.announce_again(self.memory.live())
         self._checkpointed_at = self._means.clock()

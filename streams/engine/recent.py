@@ -40,14 +40,15 @@ class RecentRequests:
         """Ids of up to LOOKED_AT requests before the offset that our group has committed, oldest first."""
         tp = TopicPartition(REQUESTS.name(self._settings), partition)
         ids: list[str] = []
-        # With a partition assigned by hand the group is only asked, not joined.
+        # Without a subscription the group is only asked, not joined.
         async with AIOKafkaConsumer(
             **self._settings.connection(), group_id=self._settings.group, enable_auto_commit=False
         ) as consumer:
-            consumer.assign([tp])
+            # Asked before anything is fetched: behind an empty fetch the answer would wait half a second.
             committed = await consumer.committed(tp) or 0
             start = max((await consumer.beginning_offsets([tp]))[tp], committed - LOOKED_AT)
             end = min((await consumer.end_offsets([tp]))[tp], committed)
+            consumer.assign([tp])
             consumer.seek(tp, start)
             while start < end:
                 records = (await consumer.getmany(tp, timeout_ms=1_000)).get(tp, ())

@@ -53,7 +53,7 @@ class RequestsPartition(Partition[Pipeline]):
         profiles = self.memory.profiles
         self._contained = int(profiles.table["heard"][: profiles.height].max(initial=-1))
 
-    async def catch_up(self) -> None:
+    async def hear_all(self) -> None:
         """Standings as they are, and all feedback: what a profile contains already is skipped."""
         await self.heard(STANDINGS, self._register.caught_up())
         await self.stand(self._register.of(self.number))

@@ -82,14 +82,21 @@ class Watch:
 
     async def _restore(self, partitions: list[TP]) -> None:
         try:
-            for tp in partitions:
-                with self._metrics.restore_duration.time():
+            async with asyncio.TaskGroup() as catching_up:
+                for tp in partitions:
+                    started = self._clock()
+                    # Profiles come one partition after the other; what was said since is waited for beside the next.
                     await self.partitions[tp].restore()
-                if self._policy is not None:
-                    await self.partitions[tp].adopt(self._policy)
-                self.release(tp)
-        except Exception as fault:
-            await self.fail(fault)
+                    catching_up.create_task(self._catch_up(tp, started))
+        except* Exception as faults:
+            await self.fail(faults.exceptions[0])
+
+    async def _catch_up(self, tp: TP, started: float) -> None:
+        await self.partitions[tp].catch_up()
+        if self._policy is not None:
+            await self.partitions[tp].adopt(self._policy)
+        self._metrics.restore_duration.observe(self._clock() - started)
+        self.release(tp)
 
     def revoked(self, committed: set[TP]) -> None:
         """Let all partitions go, but keep those whose work is safe and committed, in case they come back."""
