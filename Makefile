@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench countermeasures chaos manifests rules observe adapters sbom lock clean
+.PHONY: demo test lint bench countermeasures chaos manifests rules observe alerts adapters sbom lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -55,6 +55,10 @@ endif
 observe: .venv/ready
 	$(BIN)/python k8s/observe/build.py
 	$(BIN)/stillwatch metrics > docs/metrics.md
+
+# Every alert brought about for real, on Kafka, Prometheus and Alertmanager: about twenty minutes.
+alerts: .venv/ready
+	$(BIN)/python tests/observe/provoke.py $(ARGS)
 
 # Workers and broker are hurt in six ways, twenty times each, on a real Apache Kafka: about half an hour.
 chaos: .venv/ready

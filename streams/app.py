@@ -122,7 +122,6 @@ async def _work(settings: Settings, metrics: Metrics, rules: PolicyFile) -> int:
     found = await topics.counts(settings)
     topics.verify(found, settings)
     settings = replace(settings, partitions=found[topics.REQUESTS.name(settings)])
-    metrics.memory_limit.set(limit_bytes())
     onlooker = aiokafka.AIOKafkaConsumer(**settings.connection(), request_timeout_ms=ANSWER_MS)
     async with settings.producer() as producer, onlooker:
         delivery = Delivery(producer.send, settings, metrics, time.monotonic)
@@ -156,6 +155,7 @@ async def _work(settings: Settings, metrics: Metrics, rules: PolicyFile) -> int:
             watch.measure(cast(Consumer, app.consumer).acks)
             metrics.standings.set(len(register))
             delivery.measure()
+            metrics.memory_limit.set(limit_bytes())  # a pod can be resized while it runs
 
         async with vitals(
             settings.web_host,

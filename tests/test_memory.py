@@ -32,6 +32,9 @@ def test_a_service_has_the_limit_of_its_own_group_below_the_root(root):
 def test_the_first_version_of_control_groups_counts_too(root):
     place(root, "sys/fs/cgroup/memory/memory.limit_in_bytes", "2000\n")
     assert limit_bytes(root) == 2_000
+    place(root, "proc/self/cgroup", "4:memory:/workers/one\n1:cpu:/\n0::/\n")
+    place(root, "sys/fs/cgroup/memory/workers/one/memory.limit_in_bytes", "1500\n")
+    assert limit_bytes(root) == 1_500
 
 
 @pytest.mark.parametrize(

@@ -286,20 +286,25 @@ WORK: Final = Dashboard(
     text="What it watches, what it thinks of it and what it decides. Every number is in docs/metrics.md.",
     rows={
         "At a glance": [
-            Panel(title="Accounts remembered", kind="stat", width=4, height=4,
+            Panel(title="Campaigns in force", kind="stat", width=3, height=4,
+                  queries=[(_sum("stillwatch_campaigns"), "")]),
+            Panel(title="Accounts remembered", kind="stat", width=3, height=4,
                   queries=[(_sum("stillwatch_profiles"), "")]),
-            Panel(title="Verdicts in force", queries=[(_sum("stillwatch_live_verdicts"), "")], kind="stat", width=4,
+            Panel(title="Verdicts in force", queries=[(_sum("stillwatch_live_verdicts"), "")], kind="stat", width=3,
                   height=4, text="watch included, which nobody feels."),
-            Panel(title="Throttled or worse in an hour", kind="stat", width=4, height=4,
+            Panel(title="Throttled or worse in an hour", kind="stat", width=3, height=4,
                   queries=[(f'sum (increase(stillwatch_verdicts_total{{{BY},mode="enforce",'
                             'action=~"throttle|verify|degrade|suspend"}[1h]))', "")]),
-            Panel(title="In shadow in an hour", kind="stat", width=4, height=4,
+            Panel(title="In shadow in an hour", kind="stat", width=3, height=4,
                   queries=[(f'sum (increase(stillwatch_verdicts_total{{{BY},mode="shadow"}}[1h]))', "")],
                   text="What would have been decided."),
-            Panel(title="Kept from being served", unit="reqps", kind="stat", width=4, height=4,
+            Panel(title="Brakes pulled", kind="stat", alarm=1, width=3, height=4,
+                  queries=[(_sum("stillwatch_braked_partitions"), "")],
+                  text="Partitions on which too many would have been stopped at once: verdicts are only shadows."),
+            Panel(title="Kept from being served", unit="reqps", kind="stat", width=3, height=4,
                   queries=[(_rate("stillwatch_requests_total", ',outcome="blocked"'), "")],
                   text="Requests that the serving tier refused because of a verdict."),
-            Panel(title="Watched", unit="reqps", kind="stat", width=4, height=4,
+            Panel(title="Watched", unit="reqps", kind="stat", width=3, height=4,
                   queries=[(_rate("stillwatch_requests_total", ',outcome="counted"'), "")]),
         ],
         "What it decides": [
@@ -322,6 +327,34 @@ WORK: Final = Dashboard(
                             f"sum (rate(stillwatch_scores_count{{{BY}}}[$__rate_interval]))", bound)
                            for bound in ("0.3", "0.7", "0.85", "0.93")],
                   text="The packaged policy throttles from 0.85 and asks to verify from 0.93."),
+        ],
+        "Campaigns": [
+            Panel(title="Campaigns in force", queries=[(_sum("stillwatch_campaigns"), "campaigns")]),
+            Panel(title="Accounts that belong to one", queries=[(_most("stillwatch_standings"), "accounts")]),
+            Panel(title="Alerts in an hour", stacked=True, queries=[
+                (f"sum by (kind) (increase(stillwatch_alerts_total{{{BY}}}[1h]))", "{{kind}}")]),
+            Panel(title="Links taken in", queries=[(_rate("stillwatch_links_total"), "links/s"),
+                                                   (_rate("stillwatch_reports_total"), "reports/s")],
+                  text="Between accounts and what they share; accounts' profiles reported beside them."),
+            Panel(title="How long the oldest link waits", unit="s", alarm=300,
+                  queries=[(_most("stillwatch_lag_links_seconds"), "links")]),
+            Panel(title="Accounts whose traits are known", queries=[(_sum("stillwatch_acquaintances"), "accounts")]),
+        ],
+        "What the unknown were served": [
+            Panel(title="Requests and tokens", unit="short", queries=[
+                (_rate("stillwatch_unverified_served_total", by="of"), "{{of}}/s")],
+                  text="Accounts that nobody vouches for: neither verified nor licensed."),
+            Panel(title="Budgets of an extraction within a day", queries=[
+                (_most("stillwatch_unverified_budgets"), "budgets")],
+                  text="What all of them together were served, in units of what a viable extraction would need."),
+            Panel(title="List price in an hour", unit="currencyUSD", queries=[
+                (f'sum (increase(stillwatch_unverified_served_total{{{BY},of="cost"}}[1h]))', "dollars")]),
+        ],
+        "What people say": [
+            Panel(title="Feedback heard in an hour", stacked=True, width=12, queries=[
+                (f"sum by (outcome) (increase(stillwatch_feedback_total{{{BY}}}[1h]))", "{{outcome}}")]),
+            Panel(title="Policy read anew in an hour", stacked=True, width=12, queries=[
+                (f"sum by (outcome) (increase(stillwatch_policy_reads_total{{{BY}}}[1h]))", "{{outcome}}")]),
         ],
         "Whom it watches": [
             Panel(title="Accounts remembered", queries=[(_sum("stillwatch_profiles"), "accounts")]),

@@ -12,8 +12,13 @@ _UNLIMITED: Final = 1 << 60
 def limit_bytes(root: Path = ROOT) -> int:
     """The limit of our control group, of either version, or the machine's memory; 0 where neither can be read."""
     groups = root / "sys/fs/cgroup"
-    for place in (groups / _own_group(root) / "memory.max", groups / "memory.max",
-                  groups / "memory/memory.limit_in_bytes"):  # fmt: skip
+    second, first = _own_groups(root)
+    for place in (
+        groups / second / "memory.max",
+        groups / "memory.max",
+        groups / "memory" / first / "memory.limit_in_bytes",
+        groups / "memory/memory.limit_in_bytes",
+    ):
         text = _read(place)
         if text.isdigit() and int(text) < _UNLIMITED:
             return int(text)
@@ -23,13 +28,19 @@ def limit_bytes(root: Path = ROOT) -> int:
     return 0
 
 
-def _own_group(root: Path) -> str:
-    """Our group's place below the root: in a container usually the root itself."""
+def _own_groups(root: Path) -> tuple[str, str]:
+    """Our group's place below the root, in the second version of control groups and in the first; in a container it is
+    usually the root itself.
+    """
+    second = first = ""
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
+        controllers, _, place = rest.partition(":")
         if number == "0":
-            return rest.rpartition(":")[2].lstrip("/")
-    return ""
+            second = place.lstrip("/")
+        elif "memory" in controllers.split(","):
+            first = place.lstrip("/")
+    return second, first
 
 
 def _read(path: Path) -> str:
