@@ -143,9 +143,13 @@ class Gate:
         if refusal is not None:
             self._counts["throttled" if refusal.status == 429 else "refused"] += 1
             return Passage(name, at, who, refusal.standing, refusal)
-        if standings[0].action == "degrade":
+        standing = standings[0]
+        if standing.action == "degrade":
             self._counts["degraded"] += 1
-        return Passage(name, at, who, standings[0], None)
+            # Of several that degrade, the one that takes most.
+            degrading = (each for each in standings if each.action == "degrade")
+            standing = max(degrading, key=lambda each: each.strength)
+        return Passage(name, at, who, standing, None)
 
     def spent(self, standing: Standing) -> Refusal:
         """Refuse a request that asks for probabilities and has no privacy budget left."""

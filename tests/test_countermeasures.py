@@ -138,6 +138,15 @@ async def test_the_more_was_served_the_less_is_true() -> None:
     assert bounds == pytest.approx([0.05, 0.1, 0.15, 0.2])
 
 
+async def test_of_several_that_degrade_the_strongest_counts() -> None:
+    model = Model()
+    gate = Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_ALTERNATIVES="20", STILLWATCH_PROBABILITY_BOUND="0.2")
+    gate.guard.take(verdict("ada", "degrade", campaign="c-1", parameters={"strength": 0.25}), T0)
+    assert furthest(await told(model, gate, **ALL)) == pytest.approx(0.05)
+    gate.guard.take(verdict("c-1", "degrade", scope="campaign", parameters={"strength": 1.0}), T0)
+    assert furthest(await told(model, gate, **ALL)) == pytest.approx(0.2)
+
+
 async def test_accounts_of_a_campaign_are_told_the_same_and_strangers_something_else() -> None:
     model, gate = Model(), Told(STILLWATCH_PROBABILITIES="perturb", STILLWATCH_ALTERNATIVES="20")
     for account, campaign in (("ada", "c-1"), ("bob", "c-1"), ("eve", None)):

@@ -94,9 +94,13 @@ def found() -> Found:
     kept = [theft.Result(shield, thief, 100, 1, 0.25) for shield in shields() for thief in theft.THIEVES]
     nan = float("nan")
     marks = [
-        marked.Result(mark, 1, share, replaced, -3.0 * share, -6.0 * share, -0.1)
+        marked.Result(mark, 1, texts, share, replaced, -3.0 * share, -6.0 * share, -0.1)
         for mark in marked.MARKS
-        for share, replaced in [*((each, 0.0) for each in marked.SHARES), *((0.2, each) for each in marked.REPLACED)]
+        for texts, share, replaced in [
+            *((10, each, 0.0) for each in marked.SHARES),
+            *((10, 0.2, each) for each in marked.REPLACED),
+            (200, 1 / marked.LARGER, 0.0),
+        ]
     ]
     return Found(
         seeds=(1,), corpus="x", digits=stolen, digits_at=200,

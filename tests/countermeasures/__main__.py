@@ -60,7 +60,7 @@ def measured(
     teacher = Ngram().learn(have.teacher).tuned(have.own)
     stolen, honest = theft.experiment(have, teacher, tokens, tokens_at, seeds)
     say("language model copied")
-    marks, costs = marked.experiment(have, teacher, texts, texts, seeds)
+    marks, costs = marked.experiment(have, teacher, texts, seeds)
     say("marks looked for")
     return Found(
         seeds=seeds,

@@ -194,14 +194,19 @@ def honest(seed: int) -> list[Honest]:
     true = have.teacher.predict_proba(have.test[0])
     found = []
     for name, shield in shields().items():
-        told = Api(have.teacher, shield).ask(have.test[0], "honest")
-        silent = name == "withhold"
+        rows = [shield(NAMES, p, "honest", image.tobytes()) for image, p in zip(have.test[0], true, strict=True)]
+        known = np.array([row is not None for row in rows])
+        if not known.any():
+            found.append(Honest(name, 1.0, float("nan"), float("nan")))
+            continue
+        told = np.array([row for row in rows if row is not None])
+        top, right = np.nanargmax(told, 1), have.test[1][known]
         found.append(
             Honest(
                 name,
-                float((told.argmax(1) == true.argmax(1)).mean()),
-                float("nan") if silent else calibration_error(told.max(1), told.argmax(1) == have.test[1]),
-                float("nan") if silent else float(np.abs(told - true).max(1).mean()),
+                float((top == true[known].argmax(1)).mean()),
+                calibration_error(np.nanmax(told, 1), top == right),
+                float(np.nanmax(np.abs(told - true[known]), 1).mean()),
             )
         )
     return found

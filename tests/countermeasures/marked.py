@@ -28,18 +28,22 @@ SHARES: Final = (0.0, 0.01, 0.05, 0.2, 1.0)
 REPLACED: Final = (0.1, 0.3, 1.0)
 """Shares of the marked words that a paraphrase replaces by what the teacher would say there without a mark."""
 
+LARGER: Final = 20
+"""Once more with so many times the texts, of which as many are marked as before in all: one in twenty."""
+
 Texts = list[list[int]]
 
 
 class Result(NamedTuple):
     """One kind of mark, looked for in a student's writing: log10 of p-values.
 
-    `log10_p_known` counts only contexts that occur in what was served under the mark; `log10_p_other` is for a key that
-    nobody used.
+    `texts` is how many the student read. `log10_p_known` counts only contexts that occur in what was served under the
+    mark; `log10_p_other` is for a key that nobody used.
     """
 
     mark: str
     seed: int
+    texts: int
     share: float
     replaced: float
     log10_p: float
@@ -85,34 +89,32 @@ def paraphrased(teacher: Ngram, texts: Texts, replaced: float, dice: random.Rand
     return changed
 
 
-def experiment(
-    have: Corpus, teacher: Ngram, training: int, writing: int, seeds: tuple[int, ...]
-) -> tuple[list[Result], list[Cost]]:
-    """Students of `training` texts, a share of them marked, each writing `writing` texts."""
+def experiment(have: Corpus, teacher: Ngram, training: int, seeds: tuple[int, ...]) -> tuple[list[Result], list[Cost]]:
+    """Students of `training` texts, a share of them marked, each writing as many; and one of many more."""
     results, costs = [], []
     for seed in seeds:
         dice = random.Random(seed)
-        unmarked = written(teacher, training, dice)
-        plain_bits = _bits(teacher, unmarked)
+        unmarked = written(teacher, training * LARGER, dice)
+        plain_bits = _bits(teacher, unmarked[:training])
         for name, kind in MARKS.items():
             mark, other = (kind(derived(SECRET, b"watermark", f"campaign:{each}-{seed}")) for each in ("ours", "other"))
             marked = marked_by(mark, teacher, training, seed)
             if seed == seeds[0]:
                 single = float(np.median([evidence(mark, [text]).log10_p for text in marked]))
                 costs.append(Cost(name, _bits(teacher, marked) - plain_bits, single))
-            cases = [(share, 0.0, marked) for share in SHARES]
-            cases += [
-                (0.2, replaced, paraphrased(teacher, marked[: training // 5], replaced, dice)) for replaced in REPLACED
-            ]
-            for share, replaced, texts in cases:
-                many = round(share * training)
+            cases = [(share, 0.0, training, marked[: round(share * training)]) for share in SHARES]
+            for replaced in REPLACED:
+                changed = paraphrased(teacher, marked[: training // 5], replaced, dice)
+                cases.append((0.2, replaced, training, changed))
+            cases.append((1 / LARGER, 0.0, training * LARGER, marked))
+            for share, replaced, many, stolen in cases:
                 student = Ngram(teacher.vocabulary)
-                for text in [*texts[:many], *unmarked[many:]]:
+                for text in [*stolen, *unmarked[len(stolen) : many]]:
                     student.learn(text)
-                wrote = written(student.tuned(have.own), writing, dice)
-                served = marked[:many] or marked
+                wrote = written(student.tuned(have.own), round(training * (many / training) ** 0.5), dice)
+                served = marked[: len(stolen)] or marked
                 found = (evidence(mark, wrote), evidence(mark, wrote, served), evidence(other, wrote))
-                results.append(Result(name, seed, share, replaced, *(each.log10_p for each in found)))
+                results.append(Result(name, seed, many, share, replaced, *(each.log10_p for each in found)))
     return results, costs
 
 

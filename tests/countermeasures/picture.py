@@ -37,7 +37,11 @@ def draw(found: Found, out: Path) -> list[Path]:
     for mark in marked.MARKS:
         points = [
             np.median(
-                [-each.log10_p for each in found.marks if (each.mark, each.share, each.replaced) == (mark, share, 0.0)]
+                [
+                    -each.log10_p
+                    for each in found.marks
+                    if (each.mark, each.share, each.replaced, each.texts) == (mark, share, 0.0, found.texts)
+                ]
             )
             for share in marked.SHARES
         ]

@@ -106,8 +106,8 @@ def tables(found: Found) -> str:
             ],
         ),
         f"Watermark: p-value in {found.texts} texts of {marked.TEXT_TOKENS} tokens by a student of as many, by the "
-        "share of them that was marked; then a fifth marked, with words of it replaced. Median of the seeds; in "
-        "brackets where only contexts count that we served.",
+        "share of them that was marked; then a fifth marked, with words of it replaced; then a larger student. "
+        "Median of the seeds; in brackets where only contexts count that we served.",
         _table(
             [
                 "mark",
@@ -115,14 +115,16 @@ def tables(found: Found) -> str:
                 f"p of one text of {marked.TEXT_TOKENS}",
                 *(f"{share:.0%}" for share in marked.SHARES),
                 *(f"20%, {share:.0%} replaced" for share in marked.REPLACED),
+                f"{1 / marked.LARGER:.0%} of {found.texts * marked.LARGER:,}",
             ],
             [
                 [
                     cost.mark,
                     f"{100 * (2**cost.bits - 1):+.0f} %",
                     _power(cost.log10_p_200),
-                    *(_found(found.marks, cost.mark, share, 0.0) for share in marked.SHARES),
-                    *(_found(found.marks, cost.mark, 0.2, share) for share in marked.REPLACED),
+                    *(_found(found.marks, cost.mark, share, 0.0, found.texts) for share in marked.SHARES),
+                    *(_found(found.marks, cost.mark, 0.2, share, found.texts) for share in marked.REPLACED),
+                    _found(found.marks, cost.mark, 1 / marked.LARGER, 0.0, found.texts * marked.LARGER),
                 ]
                 for cost in found.costs
             ],
@@ -131,8 +133,9 @@ def tables(found: Found) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _found(results: Sequence[marked.Result], mark: str, share: float, replaced: float) -> str:
-    rows = [each for each in results if (each.mark, each.share, each.replaced) == (mark, share, replaced)]
+def _found(results: Sequence[marked.Result], mark: str, share: float, replaced: float, texts: int) -> str:
+    wanted = (mark, share, replaced, texts)
+    rows = [each for each in results if (each.mark, each.share, each.replaced, each.texts) == wanted]
     alone, known = (float(np.median([getattr(row, name) for row in rows])) for name in ("log10_p", "log10_p_known"))
     return _power(alone) if share == 0 else f"{_power(alone)} ({_power(known)})"
 
