@@ -1,6 +1,8 @@
 """The experiment with thieves: its parts do what they say; its figures stand in the gateway's README."""
 
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from tests.countermeasures.network import Network
 from tests.countermeasures.report import Found, tables
 from tests.countermeasures.shields import none, shields, withhold
 from tests.countermeasures.theft import Answers, targets
+
+README = (Path(__file__).parents[1] / "gateway" / "README.md").read_text("utf-8")
 
 
 def test_a_network_learns_probabilities() -> None:
@@ -116,3 +120,13 @@ def test_tables_have_a_row_for_each_countermeasure_and_mark() -> None:
     assert "| none | 50 | 50 | 60 | 60 labels |  |" in text
     assert "| withhold | 25 | 25 | 25 plain | 0.50 |" in text
     assert "| tournament | +100 % | 10^-9 | 1.00 | 0.93 (0.87) |" in text
+
+
+def test_the_readme_shows_what_the_command_prints() -> None:
+    section = README.partition("## Measured")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+?) \|", section, re.M)
+    for name in [*shields(), *shields(), *marked.MARKS]:
+        rows.remove(name)
+    heads = re.findall(r"^\| (?:countermeasure|mark) \|.*$", section, re.M)
+    expected = re.findall(r"^\| (?:countermeasure|mark) \|.*$", tables(found()), re.M)
+    assert [len(head.split("|")) for head in heads[2:]] == [len(head.split("|")) for head in expected[2:]]
