@@ -16,9 +16,16 @@ from .signals import Features, Kind, Terms, log_ramp, ramp
 
 VERSION: Final = "campaigns-1"
 
-PRIOR: Final = -6.0
+PRIOR: Final = -5.5
 """Log-odds that a group found by kinship is an attack, before its evidence is weighed: of the groups that form, most
 are honest, and there are few of either."""
+
+STRUCTURE: Final = ("kinship", "newcomers", "sameness", "evenness", "likeness")
+"""Signals of how a group hangs together, not of what it takes."""
+
+STRUCTURE_CAP: Final = 6.3
+"""The most that they weigh together: log-odds of 0.8, short of a throttle. To be met more harshly a group must be
+seen to take what attacks take."""
 
 
 def kinship(f: Features) -> Terms:
@@ -52,13 +59,15 @@ def sameness(f: Features) -> Terms:
 
 
 def evenness(f: Features) -> Terms:
-    """Its accounts send at one rate, as a load balancer spreads them.
+    """Its accounts send at one rate, as a load balancer spreads them; rates as uneven as people's speak against it.
 
-    Misleads: little; honest accounts differ tenfold (their rates have a coefficient of variation above 1). Source:
-    "load balancing" across accounts, as a vendor put it (2026).
+    Misleads: accounts that do one fixed task each. Source: "load balancing" across accounts, as a vendor put it (2026);
+    honest accounts differ more than tenfold. Both bounds of the variation must agree, so few requests say nothing.
     """
-    enough = ramp(f["paced"], 3.0, 12.0)
-    return {"rate_variation": 1.8 * enough * ramp(f["rate_variation"], 0.7, 0.25)}
+    return {
+        "rate_variation": 1.8 * ramp(f["rate_variation"], 0.7, 0.3),
+        "rate_variation_least": -1.5 * ramp(f["rate_variation_least"], 0.7, 1.1),
+    }
 
 
 def likeness(f: Features) -> Terms:
@@ -77,8 +86,8 @@ def harvest(f: Features) -> Terms:
     """
     worth = log_ramp(f["requests_week"], 50, 1_000)
     return {
-        "output_per_input": 1.2 * worth * log_ramp(f["output_per_input"], 3, 15),
-        "output_length": 1.0 * worth * log_ramp(f["output_length"], 600, 2_000),
+        "output_per_input": 1.3 * worth * log_ramp(f["output_per_input"], 3, 15),
+        "output_length": 1.1 * worth * log_ramp(f["output_length"], 600, 2_000),
         "capped_share": 0.5 * worth * ramp(f["capped_share"], 0.1, 0.5),
         "reasoning_share": 0.6 * worth * ramp(f["reasoning_share"], 0.4, 0.9),
         "logprobs_share": 1.5 * worth * ramp(f["logprobs_share"], 0.2, 0.8),
@@ -117,11 +126,11 @@ SIGNALS: Final[Mapping[str, Signal]] = {
     "sameness": Signal(sameness, 2.0, "content"),
     "evenness": Signal(evenness, 1.8, "timing"),
     "likeness": Signal(likeness, 0.8, "output"),
-    "harvest": Signal(harvest, 2.2, "output"),
+    "harvest": Signal(harvest, 2.8, "output"),
     "breadth": Signal(breadth, 1.0, "content"),
     "cues": Signal(cues, 2.2, "content"),
 }
-"""Every signal of a campaign. Together kinship, newcomers and likeness stay below even odds."""
+"""Every signal of a campaign."""
 
 WORDS: Final[Mapping[str, str]] = {
     "shared_kinds": "its accounts share rare traits of {observed} independent kinds; strangers share none",
@@ -129,6 +138,7 @@ WORDS: Final[Mapping[str, str]] = {
     "newcomers": "{observed:%} of its accounts are new; {typical:%} of all accounts are",
     "sameness": "what its accounts ask cannot be told apart",
     "rate_variation": "its accounts send at one rate: they vary by {observed:%}; {typical:%} is typical",
+    "rate_variation_least": "its accounts' rates vary by {observed:%}, as people's do",
     "length_variation": "its accounts' questions and answers are of one length: they vary by {observed:%}",
     "output_per_input": "it receives {observed} tokens for each token sent",
     "output_length": "its answers have {observed} tokens on average",
@@ -149,6 +159,7 @@ TYPICAL: Final[Mapping[str, str]] = {"newcomers": "newcomers_everywhere", "rate_
 
 _KINDS: Final = tuple(dict.fromkeys(signal.kind for signal in SIGNALS.values()))
 _KIND_OF: Final = np.array([_KINDS.index(signal.kind) for signal in SIGNALS.values()])
+_STRUCTURE: Final = np.array([list(SIGNALS).index(name) for name in STRUCTURE])
 KIND_COUNTS_FROM: Final = 0.5
 
 
@@ -166,9 +177,12 @@ def evidence(f: Features, groups: int) -> Weighed:
     largest: list[list[str | None]] = [[None] * len(SIGNALS) for _ in range(groups)]
     for column, signal in enumerate(SIGNALS.values()):
         terms = {name: np.nan_to_num(value) for name, value in signal.terms(f).items()}
-        weights[:, column] = np.minimum(sum(terms.values()), signal.cap)
+        weights[:, column] = np.minimum(np.sum(list(terms.values()), axis=0), signal.cap)
         for group in np.flatnonzero(weights[:, column] > 0).tolist():
             largest[group][column] = max(terms, key=lambda name: float(terms[name][group]))
+    structure = weights[:, _STRUCTURE].sum(axis=1)
+    over = structure > STRUCTURE_CAP
+    weights[np.ix_(over, _STRUCTURE)] *= (STRUCTURE_CAP / np.maximum(structure[over], 1e-9))[:, None]
     return Weighed(weights, largest)
 
 

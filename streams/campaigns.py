@@ -290,8 +290,7 @@ class Campaigns:
         ties = self._with_topics(self.known.ties(now, cut), table["profile"], present, newcomer)
         groups = kindred(ties, self._owners(table), established)
         self._name(groups, now, outcome)
-        everywhere = float(newcomer[present].mean())
-        self._weigh(now, newcomer, everywhere, outcome)
+        self._weigh(now, newcomer, present, outcome)
 
     def _with_topics(self, ties: Ties, profiles: Block, present: BoolVector, newcomer: BoolVector) -> Ties:
         """The links, and for each account with prompts enough the regions its topic mean lies in."""
@@ -371,7 +370,7 @@ class Campaigns:
         members: IntVector = np.flatnonzero(self.known.table["campaign"][: self.known.height] == campaign.number)
         return members
 
-    def _weigh(self, now: int, newcomer: BoolVector, everywhere: float, outcome: Outcome) -> None:
+    def _weigh(self, now: int, newcomer: BoolVector, present: BoolVector, outcome: Outcome) -> None:
         """Score every campaign on all of its members, and decide."""
         table = self.known.table
         held = np.flatnonzero(table["campaign"][: self.known.height])
@@ -388,7 +387,9 @@ class Campaigns:
                 kin.append((campaign, Kin(members, table["belonging"][members], shared)))
         if not kin:
             return
-        found, whole = portraits([group for _, group in kin], table, newcomer, everywhere, self.sources, now)
+        found, whole = portraits(
+            [group for _, group in kin], table[: self.known.height], newcomer, present, self.sources, now
+        )
         weighed = weighing.evidence(found, len(kin))
         odds, kinds = weighing.log_odds(weighed.weights), weighing.kinds(weighed.weights)
         score = 1.0 / (1.0 + np.exp(-odds))

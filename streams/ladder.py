@@ -181,8 +181,9 @@ class Ladder:
                 exempt[climbing], known[climbing], haste[climbing],
             )  # fmt: skip
         earned = np.maximum(earned, policy.budgeted(counted, share, known | trust.licensed(block), exempt))
-        # What a campaign has earned holds for its members, whatever each of them sent.
-        earned = np.maximum(earned, np.where(exempt, np.minimum(theirs, WATCH), theirs))
+        # What a campaign has earned holds for its members, whatever each of them sent; but who has shown who they are
+        # answers for themselves.
+        earned = np.maximum(earned, np.where(exempt | known, np.minimum(theirs, WATCH), theirs))
         # Who objects is not met more harshly before somebody has looked, or some days have gone by.
         objects = moment(block, "appealed_at") + policy.feedback.appeal_days * trust.DAY_MS > at
         return np.where(objects, np.minimum(earned, was), earned).astype(np.int8)

@@ -39,7 +39,6 @@ GROWTH: Final = 1.5
 GROWTH_OF_KIN: Final = 1.1
 """or by this one where its account belongs to a campaign."""
 
-REPORTED_FROM: Final = 8.0
 REPORTS: Final = 256
 """Reports in one message at most; the rest goes with the next batch."""
 
@@ -226,6 +225,6 @@ class Linker:
         told = self._told[rows]
         grown = requests >= told * np.where(kin, GROWTH_OF_KIN, GROWTH)
         # A row given to another account begins again.
-        due = np.flatnonzero((requests >= REPORTED_FROM) & (grown | (requests < told)))[:REPORTS]
+        due = np.flatnonzero(grown | (requests < told))[:REPORTS]
         self._told[rows[due]] = requests[due]
         return due

@@ -15,8 +15,12 @@ from .features import Features, features
 from .pooled import pooled
 from .profiles import Block
 
-PACED_FROM: Final = 4.0
-"""Requests from which an account's rate is compared with the others'."""
+PACED_FROM: Final = 6.0
+"""Requests from which the mean lengths of an account are compared with the others'."""
+
+TYPICAL_VARIATION: Final = 1.2
+"""How much honest accounts of one kind differ in rate: recorded API clients and public chat logs are heavy-tailed, with
+standard deviations above their means."""
 
 HOUR_MS: Final = 3_600_000.0
 
@@ -25,12 +29,12 @@ def portraits(
     groups: Sequence[Kin],
     table: npt.NDArray[np.void],
     newcomer: BoolVector,
-    everywhere: float,
+    present: BoolVector,
     sources: Sources,
     now: int,
 ) -> tuple[Features, Block]:
     """Features of each group, and the pooled profiles they come from. `table` holds all acquaintances, `newcomer` says
-    which of them are new, `everywhere` is their share among all; `now` in ms."""
+    which of them are new, `present` which rows hold an account; `now` in ms."""
     members = np.concatenate([kin.members for kin in groups])
     group = np.repeat(np.arange(len(groups)), [len(kin.members) for kin in groups])
     profiles = reported(table[members])
@@ -38,16 +42,16 @@ def portraits(
     found = dict(features(whole))
     count = len(groups)
     found["shared_kinds"], found["rarity"] = _sharing(groups)
-    found["newcomers"] = _mean(newcomer[members].astype(np.float64), group, count)
-    found["newcomers_everywhere"] = np.full(count, everywhere)
-    found["accounts"] = np.bincount(group, minlength=count).astype(np.float64)
+    size = np.bincount(group, minlength=count).astype(np.float64)
+    new = np.bincount(group, newcomer[members], count)
+    found["accounts"], found["newcomers"] = size, new / size
+    # Of all other accounts: a campaign that is half of the traffic must not be its own yardstick.
+    found["newcomers_everywhere"] = (np.sum(newcomer & present) - new) / np.maximum(np.sum(present) - size, 1.0)
     requests = profiles["totals"][:, 0]
+    found["rate_variation"], found["rate_variation_least"] = _variation(profiles, requests, group, count, now)
+    found["typical_variation"] = np.full(count, TYPICAL_VARIATION)
     paced = requests >= PACED_FROM
-    hours = np.maximum((now - profiles["first_at"]) / HOUR_MS, 0.25)
     found["paced"] = np.bincount(group[paced], minlength=count).astype(np.float64)
-    rate = np.where(paced, np.log(np.maximum(requests, 1.0) / hours), np.nan)
-    found["rate_variation"] = _spread(rate, group, count)
-    found["typical_variation"] = np.full(count, 1.2)
     sent, got = (profiles["totals"][:, i] / np.maximum(requests, 1.0) for i in (1, 2))
     lengths = [_spread(np.where(paced, np.log(np.maximum(x, 1.0)), np.nan), group, count) for x in (sent, got)]
     found["length_variation"] = np.maximum(*lengths)
@@ -97,6 +101,31 @@ def _sameness(profiles: Block, group: IntVector, count: int, sources: Sources) -
     # The rest of a group is many accounts; were it one source, so many prompts would place it exactly.
     said = np.clip(sources.log_bayes_factor(placed[several], others, prompts[several], rest[several]), -4.0, 4.0)
     return _mean(said, group[several], count)
+
+
+def _variation(
+    profiles: Block, requests: FloatVector, group: IntVector, count: int, now: int
+) -> tuple[FloatVector, FloatVector]:
+    """How much the rates of a group's accounts vary, as a coefficient of variation: bounds one standard error above
+    and below.
+
+    Of n requests where the group's common rate over an account's time expects e, (n - e)^2 - e is an unbiased estimate
+    of e^2 CV^2 (the method of moments for an overdispersed Poisson; Breslow, "Extra-Poisson variation in log-linear
+    models", 1984). Its standard error under one common rate is sqrt(2 / sum e^2), so accounts with two requests each
+    tell as much together as a few with hundreds. NaN for fewer than three accounts.
+    """
+    hours = np.maximum((now - profiles["first_at"]) / HOUR_MS, 0.25)
+    heard = requests > 0
+    time = np.where(heard, hours, 0.0)
+    rate = np.bincount(group, requests, count) / np.maximum(np.bincount(group, time, count), 1e-9)
+    expected = rate[group] * time
+    squares = np.bincount(group, expected**2, count)
+    raw = np.bincount(group, (requests - expected) ** 2 - expected, count) / np.maximum(squares, 1e-9)
+    error = np.sqrt(2.0 / np.maximum(squares, 1e-9))
+    enough = np.bincount(group[heard], minlength=count) >= 3
+    most = np.where(enough, np.sqrt(np.maximum(raw, 0.0) + error), np.nan)
+    least = np.where(enough, np.sqrt(np.maximum(raw - error, 0.0)), np.nan)
+    return most, least
 
 
 def _mean(values: FloatVector, group: IntVector, count: int) -> FloatVector:

@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 import msgspec
 import zstandard
 
+from . import campaigns as campaigning
+from .campaigns import Campaigns
 from .pipeline import Outcome, Pipeline
 
 if TYPE_CHECKING:
@@ -65,48 +67,70 @@ def account_of(line: bytes) -> str | None:
         return None
 
 
-def replay(lines: Iterable[bytes], pipelines: Sequence[Pipeline]) -> Iterator[Step]:
+def replay(lines: Iterable[bytes], pipelines: Sequence[Pipeline], campaigns: Campaigns | None = None) -> Iterator[Step]:
     """Cut lines into batches, give each to the pipeline of its partition, and yield what comes of it.
 
-    Lines may come in any order; empty ones are skipped. Accounts go to partitions as a producer with Kafka's
-    default partitioner (murmur2) sends them; a line that names no account goes to the first. The same lines
-    and as many pipelines give the same steps, always. At the end verdicts whose time is over are lifted, and
-    those that would end after the newest request are left standing.
+    With `campaigns` it hears what each round of batches has to tell, and what it says of accounts is heard by their
+    pipelines before the next. What it decides comes as a step of its own. Lines may come in any order; empty ones
+    are skipped. Accounts go to partitions as a producer with Kafka's default partitioner (murmur2) sends them; a
+    line that names no account goes to the first. The same lines and as many pipelines give the same steps, always.
+    At the end verdicts whose time is over are lifted, and those that would end after the newest request are left
+    standing.
     """
     partition_of = _partitioner(len(pipelines))
     batches: list[list[Recorded]] = [[] for _ in pipelines]
     offsets = [0] * len(pipelines)
     opened_at: int | None = None
     event_at = 0
+
+    def close() -> Iterator[Step]:
+        nonlocal event_at
+        sightings = []
+        for partition, records in enumerate(batches):
+            if records:
+                batches[partition] = []
+                step = Step(partition, records, pipelines[partition].process(records))
+                event_at = max(event_at, step.outcome.event_at)
+                if step.outcome.sightings is not None:
+                    sightings.append(Recorded(None, step.outcome.sightings, 0))
+                yield step
+        if campaigns is not None:
+            yield from _kindred(campaigns, campaigns.process(sightings), pipelines, partition_of)
+
     for line in lines:
         line = line.rstrip(b"\r\n")
         if not line:
             continue
         at = _at(line)
-        partition = partition_of(line)
+        partition = partition_of(account_of(line)) if len(pipelines) > 1 else 0
         full = len(batches[partition]) >= BATCH
         if full or (at is not None and opened_at is not None and at - opened_at >= SPAN_MS):
-            for step in _close(batches, pipelines):
-                event_at = max(event_at, step.outcome.event_at)
-                yield step
+            yield from close()
             opened_at = None
         if opened_at is None:
             opened_at = at
         batches[partition].append(Recorded(None, line, offsets[partition]))
         offsets[partition] += 1
-    for step in _close(batches, pipelines):
-        event_at = max(event_at, step.outcome.event_at)
-        yield step
+    yield from close()
+    if campaigns is not None:
+        yield from _kindred(campaigns, campaigns.expire(event_at), pipelines, partition_of)
     for partition, pipeline in enumerate(pipelines):
         if over := pipeline.expire(event_at):
             yield Step(partition, (), Outcome(decisions=over, event_at=event_at))
 
 
-def _close(batches: list[list[Recorded]], pipelines: Sequence[Pipeline]) -> Iterator[Step]:
-    for partition, records in enumerate(batches):
-        if records:
-            batches[partition] = []
-            yield Step(partition, records, pipelines[partition].process(records))
+def _kindred(
+    campaigns: Campaigns, found: campaigning.Outcome, pipelines: Sequence[Pipeline], partition_of: Callable[[str], int]
+) -> Iterator[Step]:
+    """What campaigns decided, and what the pipelines make of it."""
+    if found.decisions:
+        yield Step(0, (), Outcome(decisions=found.decisions, event_at=campaigns.event_at))
+    if not found.standings:
+        return
+    for partition, pipeline in enumerate(pipelines):
+        own = [said for said in found.standings if partition_of(said[0]) == partition]
+        if decisions := pipeline.stand(own):
+            yield Step(partition, (), Outcome(decisions=decisions, event_at=campaigns.event_at))
 
 
 def _at(line: bytes) -> int | None:
@@ -123,15 +147,14 @@ def _at(line: bytes) -> int | None:
         return None
 
 
-def _partitioner(partitions: int) -> Callable[[bytes], int]:
+def _partitioner(partitions: int) -> Callable[[str | None], int]:
     if partitions == 1:
         return lambda _: 0
     from aiokafka.partitioner import murmur2  # pure Python and slow: asked once for each account
 
     known: dict[str | None, int] = {None: 0}
 
-    def partition_of(line: bytes) -> int:
-        account = account_of(line)
+    def partition_of(account: str | None) -> int:
         partition = known.get(account)
         if partition is None:
             partition = (murmur2((account or "").encode()) & 0x7FFFFFFF) % partitions

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     help="Keep the lines that cannot be read here, untouched.",
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write all counts here as JSON.")
+@click.option("--campaigns/--no-campaigns", default=True, help="Look for campaigns across accounts.  [default: yes]")
 @click.option("--labels", type=click.Path(path_type=Path), help="Label file: tell honest accounts from attacks.")
 def replay(
     files: tuple[Path, ...],
@@ -45,6 +46,7 @@ def replay(
     verdicts: Path | None,
     unreadable: Path | None,
     report: Path | None,
+    campaigns: bool,
     labels: Path | None,
 ) -> None:
     """Run recorded requests through the detector, in event time.
@@ -61,6 +63,7 @@ def replay(
     from sinks.policy import Policy, PolicyError
 
     from .. import tally as tallying
+    from ..campaigns import Campaigns
     from ..pipeline import Pipeline
     from ..replay import STDIN, Recording, RecordingError
     from ..replay import replay as steps_of
@@ -74,11 +77,12 @@ def replay(
     except (PolicyError, RecordingError, tallying.LabelsError) as error:
         fail(error, BAD_INPUT)
     pipelines = [Pipeline(rules) for _ in range(partitions)]
+    kindred = Campaigns(rules) if campaigns else None
     started = perf_counter()
     with ExitStack() as stack:
         verdicts_out, unreadable_out, report_out = (opened(stack, path) for path in (verdicts, unreadable, report))
         try:
-            for step in _with_progress(steps_of(recording, pipelines), recording):
+            for step in _with_progress(steps_of(recording, pipelines, kindred), recording):
                 tally.add(step)
                 if verdicts_out:
                     verdicts_out.writelines(encode(one.verdict) + b"\n" for one in step.outcome.decisions)

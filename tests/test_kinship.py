@@ -1,0 +1,133 @@
+"""Kinship: groups that share rare things of independent kinds, and only those."""
+
+from random import Random
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.kinship import KINDS, LEAST_OWNERS, NAMES, Kin, Ties, kindred, rarity
+
+SETTLED = 200
+"""Accounts of the background; each has a place and settings, the settings are one of four."""
+
+
+def town(*shown: tuple[int, str, int], newcomers: int = 0, old: bool = False) -> tuple[Ties, np.ndarray, np.ndarray]:
+    """A background of settled accounts, numbered from 0, and newcomers after them that have `shown` (account, kind,
+    trait) and are not `old`."""
+    rows = [(account, "place", 1_000 + account, True) for account in range(SETTLED)]
+    rows += [(account, "settings", 10 + account % 4, True) for account in range(SETTLED)]
+    rows += [(account, "payment", 5_000 + account, True) for account in range(SETTLED)]
+    rows += [(account, kind, trait, old or account < SETTLED) for account, kind, trait in shown]
+    account, kind, trait, held = zip(*rows, strict=True)
+    ties = Ties(
+        np.array(account),
+        np.array([NAMES.index(name) for name in kind]),
+        np.array(trait, dtype=np.uint64),
+        np.array(held),
+    )
+    everyone = np.arange(SETTLED + newcomers)
+    return ties, everyone, everyone < SETTLED
+
+
+def groups(*shown: tuple[int, str, int], newcomers: int = 0, owner: dict[int, int] | None = None) -> list[list[int]]:
+    ties, owners, established = town(*shown, newcomers=newcomers)
+    for account, name in (owner or {}).items():
+        owners[account] = name
+    return [kin.members.tolist() for kin in kindred(ties, owners, established)]
+
+
+NEW = list(range(SETTLED, SETTLED + 5))
+
+
+def test_strangers_that_share_a_card_and_a_place_are_one_group() -> None:
+    shown = [(account, kind, 7) for account in NEW for kind in ("payment", "place")]
+    shown = [(account, kind, 90 + NAMES.index(kind)) for account, kind, _ in shown]
+    assert groups(*shown, newcomers=5) == [NEW]
+
+
+def test_one_kind_alone_joins_nobody() -> None:
+    assert groups(*[(account, "payment", 90) for account in NEW], newcomers=5) == []
+
+
+def test_two_kinds_of_one_group_join_nobody() -> None:
+    """Whoever uses one tool shares its system prompt and its settings."""
+    shown = [(account, kind, 90 + NAMES.index(kind)) for account in NEW for kind in ("system", "settings")]
+    assert groups(*shown, newcomers=5) == []
+
+
+def test_what_the_background_has_tells_nothing() -> None:
+    shown = [(account, "settings", 10) for account in NEW] + [(account, "payment", 90) for account in NEW]
+    assert groups(*shown, newcomers=5) == []
+
+
+def test_a_pair_that_the_background_has_together_tells_nothing() -> None:
+    """Ten settled neighbours of one place pay with one card: whoever moves in there is no campaign."""
+    settled = [(account, kind, 90 + NAMES.index(kind)) for account in range(10) for kind in ("payment", "place")]
+    shown = [(account, kind, 90 + NAMES.index(kind)) for account in NEW for kind in ("payment", "place")]
+    assert groups(*settled, *shown, newcomers=5) == []
+
+
+def test_accounts_of_one_organisation_are_one_owner() -> None:
+    shown = [(account, kind, 90 + NAMES.index(kind)) for account in NEW for kind in ("payment", "place")]
+    assert groups(*shown, newcomers=5, owner=dict.fromkeys(NEW, 999)) == []
+
+
+def test_two_owners_are_too_few() -> None:
+    shown = [(account, kind, 90 + NAMES.index(kind)) for account in NEW[:2] for kind in ("payment", "place")]
+    assert groups(*shown, newcomers=2) == []
+
+
+def test_groups_that_share_different_things_stay_apart() -> None:
+    shown = [
+        (SETTLED + i, kind, 90 + 50 * (i % 2) + NAMES.index(kind)) for i in range(8) for kind in ("payment", "place")
+    ]
+    assert groups(*shown, newcomers=8) == [[SETTLED + i for i in range(0, 8, 2)], [SETTLED + i for i in range(1, 8, 2)]]
+
+
+def test_nothing_is_told_while_there_is_no_background() -> None:
+    account = np.repeat(np.arange(5), 2)
+    kind = np.tile([NAMES.index("payment"), NAMES.index("place")], 5)
+    ties = Ties(account, kind, kind.astype(np.uint64) + 90, np.zeros(10, bool))
+    assert kindred(ties, np.arange(5), np.zeros(5, bool)) == []
+    assert (
+        kindred(Ties(*(np.zeros(0, t) for t in (int, int, np.uint64, bool))), np.zeros(0, int), np.zeros(0, bool)) == []
+    )
+
+
+def test_a_member_that_shows_something_else_throughout_does_not_belong() -> None:
+    """A stranger behind the campaign's address block shares a trait by chance and nothing else."""
+    shown = [(a, kind, 90 + NAMES.index(kind)) for a in NEW for kind in ("payment", "place", "system")]
+    stranger = SETTLED + 5
+    shown += [(stranger, "place", 90 + NAMES.index("place")), (stranger, "payment", 4_000), (stranger, "system", 4_001)]
+    assert groups(*shown, newcomers=6) == [NEW]
+
+
+def test_the_weight_of_a_trait_is_the_log_of_its_share_of_the_background() -> None:
+    ties, owners, established = town()
+    found = rarity(ties, owners, established)
+    weight = dict(zip(found.trait.tolist(), found.weight.tolist(), strict=True))
+    assert weight[10] == -np.log(50.5 / 201)  # a quarter of 200
+    assert weight[1_000] == -np.log(1.5 / 201)
+
+
+def test_every_kind_belongs_to_a_group_and_keeps_something() -> None:
+    assert all(kind.kept > 0 and kind.group for kind in KINDS.values())
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.randoms(use_true_random=False), st.integers(3, 12))
+def test_the_order_of_links_and_accounts_changes_nothing(luck: Random, size: int) -> None:
+    new = range(SETTLED, SETTLED + size)
+    ties, owners, established = town(
+        *[(account, kind, 90 + NAMES.index(kind)) for account in new for kind in ("payment", "place")], newcomers=size
+    )
+    order = list(range(len(ties.account)))
+    luck.shuffle(order)
+    mixed = Ties(*(column[order] for column in (ties.account, ties.kind, ties.trait, ties.old)))
+
+    def told(found: list[Kin]) -> list[tuple[list[int], list[float]]]:
+        return [(kin.members.tolist(), kin.belonging.round(9).tolist()) for kin in found]
+
+    assert told(kindred(mixed, owners, established)) == told(kindred(ties, owners, established))
+    assert len(told(kindred(ties, owners, established))[0][0]) == max(size, LEAST_OWNERS)
