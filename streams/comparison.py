@@ -8,6 +8,7 @@ import msgspec
 from gateway.verdict import ACTIONS, Verdict
 from sinks.policy import Policy
 
+from .campaigns import Campaigns
 from .pipeline import Pipeline
 from .replay import replay
 
@@ -41,7 +42,7 @@ class Change(NamedTuple):
 def met(lines: Iterable[bytes], policy: Policy) -> dict[str, Met]:
     """What each subject of a stream meets under a policy; whoever meets nothing is left out."""
     found: dict[str, Met] = {}
-    for step in replay(lines, [Pipeline(policy)]):
+    for step in replay(lines, [Pipeline(policy)], Campaigns(policy)):
         for decision in step.outcome.decisions:
             _note(found, decision.verdict)
     return found
