@@ -187,7 +187,7 @@ async def test_a_simulated_day_may_end_now(embedded: Broker) -> None:
         while len(found) < count:
             found.append(decode_request((await consumer.getone()).value).at / 1_000)
     assert began - 86_400 <= min(found) < began - 43_200
-    assert began - 3_600 < max(found) <= time.time()
+    assert began - 21_600 < max(found) <= time.time()  # hours may be quiet
 
 
 # --- the small ones ---
