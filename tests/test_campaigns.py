@@ -1,0 +1,223 @@
+"""Campaigns: accounts that behave as one are found, told to whoever watches them, and let go when they are cleared."""
+
+from collections.abc import Iterable
+
+import pytest
+from stories import DAY, HOUR, MINUTE, T0, Raw, records, request, sketch
+
+from gateway.request import Request
+from sinks.policy import Decision, Policy
+from streams.campaigns import Campaigns, Outcome
+from streams.links import LINK, UnreadableSightingsError, decode
+from streams.pipeline import Pipeline
+from streams.standing import decode as decode_standing
+
+POLICY = Policy.load()
+BEGINS = T0 + 4 * DAY
+MEMBERS = [f"eve{n}" for n in range(12)]
+
+
+def settled(days: float = 5.0, accounts: int = 70) -> list[Request]:
+    """People with a place, a card and an organisation of their own, five requests a day."""
+    return [
+        request(
+            f"ada{n}", int(T0 + day * DAY / 5 + n * MINUTE), id=f"ada{n}-{day}", org=f"org-{n}", payment=f"card-{n}",
+            ip=f"10.{n}.1.2", client="web", turns=3, max_tokens=(1_000, 2_000, 4_000)[n % 3],
+            input_tokens=300 + 11 * n, output_tokens=200 + 7 * n, opened_at=T0 - 90 * DAY,
+            sketch=sketch(100_000 + 1_000 * n + day, axis=n % 9),
+        )
+        for n in range(accounts) for day in range(int(days * 5))
+    ]  # fmt: skip
+
+
+def campaign(names: Iterable[str] = MEMBERS, hours: float = 12.0, **same: object) -> list[Request]:
+    """New accounts with one card and one server, that take ten long answers an hour to short questions."""
+    shared = {"payment": "virtual-1", "ip": "10.200.7.7", "client": "sdk", "max_tokens": 16_384, **same}
+    return [
+        request(
+            name, BEGINS + n * 6 * MINUTE + number * 1_000, id=f"{name}-{n}", org=f"org-{name}", turns=1,
+            input_tokens=60, output_tokens=2_400, reasoning_tokens=2_000, opened_at=BEGINS - DAY,
+            sketch=sketch(number * 10_000 + n, axis=20 + n % 30), **shared,
+        )
+        for number, name in enumerate(names) for n in range(int(hours * 10))
+    ]  # fmt: skip
+
+
+class World:
+    """A pipeline and a campaign agent that hear each other after every batch."""
+
+    def __init__(self) -> None:
+        self.pipeline = Pipeline(POLICY)
+        self.campaigns = Campaigns(POLICY)
+        self.sightings: list[Raw] = []
+        self.said: list[Outcome] = []
+        self.decisions: list[Decision] = []
+        self._offset = 0
+
+    def run(self, requests: Iterable[Request], size: int = 200) -> "World":
+        ordered = sorted(requests, key=lambda one: one.at)
+        for start in range(0, len(ordered), size):
+            batch = ordered[start : start + size]
+            outcome = self.pipeline.process(records(batch, self._offset))
+            self._offset += len(batch)
+            self.decisions += outcome.decisions
+            if outcome.sightings is not None:
+                self.hear(Raw(outcome.sightings))
+        return self
+
+    def hear(self, *sightings: Raw) -> Outcome:
+        self.sightings += sightings
+        return self.take(self.campaigns.process(sightings))
+
+    def take(self, outcome: Outcome) -> Outcome:
+        self.said.append(outcome)
+        self.decisions += outcome.decisions
+        self.decisions += self.pipeline.stand(outcome.standings)
+        return outcome
+
+    def actions(self, subject: str) -> list[str]:
+        return [one.verdict.action for one in self.decisions if one.verdict.subject == subject]
+
+    def members(self) -> set[str]:
+        return {account for account, _ in self.campaigns.standings()}
+
+
+@pytest.fixture(scope="module")
+def caught() -> World:
+    return World().run([*settled(), *campaign()])
+
+
+def test_a_campaign_and_its_members_are_met_and_nobody_else(caught: World) -> None:
+    subjects = {one.verdict.subject for one in caught.decisions}
+    accounts = {subject for subject in subjects if subject.startswith("account:")}
+    assert accounts == {f"account:{name}" for name in MEMBERS}
+    (found,) = subjects - accounts
+    assert "throttle" in caught.actions(found)
+    assert all("throttle" in caught.actions(subject) for subject in accounts)
+
+
+def test_a_member_hears_which_campaign_and_what_it_shares(caught: World) -> None:
+    verdict = next(
+        one.verdict for one in caught.decisions if one.verdict.value == "eve3" and one.verdict.action == "throttle"
+    )
+    assert verdict.campaign in caught.campaigns.found
+    assert "its accounts share rare traits" in " ".join(reason.text for reason in verdict.reasons)
+
+
+def test_members_are_met_long_before_their_own_use_would_say_anything(caught: World) -> None:
+    first = next(one.verdict for one in caught.decisions if one.verdict.value == "eve0")
+    assert first.at < BEGINS + 2 * HOUR
+
+
+def test_an_alert_tells_size_and_traits(caught: World) -> None:
+    alert = next(alert for outcome in caught.said for alert in outcome.alerts)
+    assert alert.kind == "campaign_found"
+    assert alert.details["members"] == 12
+    assert any("payment" in trait for trait in alert.details["traits"])  # type: ignore[union-attr]
+
+
+def test_what_is_heard_twice_changes_nothing(caught: World) -> None:
+    again = Campaigns(POLICY)
+    for sighting in caught.sightings:
+        again.process([sighting, sighting])
+    assert again.known.table["trait"][: again.known.height].tolist() == (
+        caught.campaigns.known.table["trait"][: again.known.height].tolist()
+    )
+    assert {account for account, _ in again.standings()} == set(MEMBERS)
+
+
+def test_a_restored_agent_goes_on_where_the_other_was() -> None:
+    world = World().run([*settled(), *campaign(hours=6)])
+    other = Campaigns(POLICY)
+    other.restore(world.campaigns.snapshot_dirty())
+    other.restore_models(world.campaigns.snapshot_models())
+    assert other.standings() == world.campaigns.standings()
+    assert other.live() == world.campaigns.live()
+    assert world.campaigns.snapshot_dirty() == []
+
+
+def test_a_newcomer_that_shares_with_a_live_campaign_is_met_at_its_first_requests() -> None:
+    world = World().run([*settled(days=4.5), *campaign()])
+    world.run([replace_at(one, one.at + 12 * HOUR) for one in campaign(["mallory", *MEMBERS[:2]], hours=0.6)], size=4)
+    first = next(one.verdict for one in world.decisions if one.verdict.value == "mallory")
+    assert first.action in {"throttle", "verify"}
+    assert first.exposure is not None
+    assert first.exposure.requests <= 3
+
+
+def replace_at(one: Request, at: int) -> Request:
+    return request(one.account, at, **{
+        name: getattr(one, name) for name in one.__struct_fields__
+        if name not in ("account", "at", "id", "sketch") and getattr(one, name) is not None
+    } | {"id": f"{one.id}-late", "sketch": one.sketch})  # fmt: skip
+
+
+def test_whom_somebody_clears_leaves_with_all_it_shared() -> None:
+    world = World().run([*settled(), *campaign(hours=6)])
+    world.take(world.campaigns.clear("eve3"))
+    assert world.members() == set(MEMBERS) - {"eve3"}
+    (name,) = world.campaigns.found
+    world.take(world.campaigns.clear_campaign(name))
+    assert world.members() == set()
+    assert world.actions(f"campaign:{name}")[-1] == "allow"
+
+
+def test_one_organisation_is_no_campaign() -> None:
+    world = World().run([*settled(), *of_one_org(campaign(hours=6))])
+    assert world.campaigns.found == {}
+
+
+def of_one_org(requests: list[Request]) -> list[Request]:
+    return [
+        request(one.account, one.at, **{
+            name: getattr(one, name) for name in one.__struct_fields__
+            if name not in ("account", "at", "org") and getattr(one, name) is not None
+        } | {"org": "acme"})
+        for one in requests
+    ]  # fmt: skip
+
+
+def test_absent_fields_tie_nobody() -> None:
+    world = World().run([*settled(), *campaign(hours=6, payment=None, ip=None, max_tokens=None)])
+    kinds = {shared.kind for found in world.campaigns.found.values() for shared in found.shared}
+    assert not kinds & {"payment", "place", "settings"}
+
+
+def test_verdicts_end_with_their_time() -> None:
+    world = World().run([*settled(), *campaign(hours=6)])
+    later = world.campaigns.expire(BEGINS + 30 * DAY)
+    assert [one.verdict.action for one in later.decisions] == ["allow"]
+    assert {account for account, said in later.standings if said is None} == set(MEMBERS)
+    assert world.campaigns.live() == []
+
+
+def test_a_message_that_cannot_be_read_is_set_aside_and_costs_its_neighbours_nothing(caught: World) -> None:
+    campaigns = Campaigns(POLICY)
+    outcome = campaigns.process([Raw(b"\xffgarbage"), caught.sightings[0], Raw(None)])
+    assert [(aside.reason, aside.record.value) for aside in outcome.unreadable] == [("not_sightings", b"\xffgarbage")]
+    assert outcome.links > 0
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x91\x01", b"\x96\x02\x90\xc4\x00\xc4\x00\xc4\x00\xc4\x00"])
+def test_what_is_no_message_says_why(raw: bytes) -> None:
+    with pytest.raises(UnreadableSightingsError):
+        decode(raw)
+
+
+def test_a_link_is_told_once_a_day_and_a_prompt_sent_once_mostly_not_at_all() -> None:
+    """Ninety requests, each with a prompt of its own; what stays the same is told once."""
+    world = World().run(campaign(["eve"], hours=9), size=10)
+    told = [decode(raw.value or b"") for raw in world.sightings]
+    links = sum(len(one.links) for one in told)
+    assert LINK.itemsize == 21
+    assert links < 30
+    assert sum(len(one.reported) for one in told) < 15  # at 10, 20, 30, 50, 80 requests or so
+
+
+def test_a_standing_tells_what_the_campaign_earned(caught: World) -> None:
+    standings = dict(caught.campaigns.standings())
+    said = decode_standing(standings["eve0"] or b"")
+    (found,) = (one for one in caught.campaigns.found.values() if one.rung)
+    assert said.campaign == found.id
+    assert said.until == found.until
+    assert said.score <= found.score
