@@ -186,13 +186,23 @@ class Acquaintances:
             more = np.setdiff1d(oldest[order[oldest] < np.iinfo(np.int64).max], gone)
             self.dropped += len(more)
             gone = np.union1d(gone, more)
-        for row in gone.tolist():
+        self._drop(gone)
+        return len(gone)
+
+    def erase(self, account: str) -> None:
+        """Forget an account at once, if it is known."""
+        row = self._row.get(account)
+        if row is not None:
+            self._drop(np.array([row]))
+
+    def _drop(self, rows: IntVector) -> None:
+        for row in rows.tolist():
             self._gone.add(self._names[row])
             del self._row[self._names[row]]
-        self.table[gone] = np.zeros(1, dtype=ACQUAINTANCE)
-        self._dirty[gone] = False
-        self._free.extend(gone.tolist())
-        return len(gone)
+            self._names[row] = ""
+        self.table[rows] = np.zeros(1, dtype=ACQUAINTANCE)
+        self._dirty[rows] = False
+        self._free.extend(rows.tolist())
 
     def changed(self) -> list[tuple[str, bytes | None]]:
         """Every account changed since the last call with its row as bytes; None for one that was forgotten."""

@@ -57,6 +57,9 @@ UNREADABLE: Final = "not_sightings"
 CLEARING: Final = ("false_alarm", "lift")
 """Kinds of feedback that wipe out what ties accounts together."""
 
+MOST_ERASED: Final = 65_536
+"""Erased accounts that are remembered by name, so that links still under way are not taken in."""
+
 _ACCOUNT: Final = "account:"
 _CAMPAIGN: Final = "campaign:"
 
@@ -121,6 +124,8 @@ class Campaigns:
         self.sources = Sources()
         self._looked_at = 0
         self._heard = False
+        self._erased: dict[str, int] = {}
+        """Accounts that were to be forgotten, and when."""
         self._changed: set[str] = set()
         self._ended: set[str] = set()
 
@@ -147,6 +152,8 @@ class Campaigns:
                 continue
             self._learn_sources(told.accounts, told.reported, told.profiles)
             self.known.hear(told)
+            if self._erased:
+                self._erase(self._erased.keys() & set(told.accounts), outcome)
             outcome.links += len(told.links)
             outcome.reports += len(told.reported)
             newest = (int(told.links["at"].max(initial=0)), int(told.profiles["at"].max(initial=0)))
@@ -177,6 +184,9 @@ class Campaigns:
         outcome = Outcome()
         told, _ = hearing.read(records)
         for _, said in told:
+            if said.kind == "forget" and said.scope == "account":
+                self._erased[said.value] = said.at
+                self._erase([said.value], outcome)
             if said.kind not in CLEARING:
                 continue
             if said.scope == "campaign":
@@ -199,6 +209,19 @@ class Campaigns:
         outcome = Outcome()
         self._clear_campaign(name, self.event_at, outcome)
         return outcome
+
+    def _erase(self, accounts: Iterable[str], outcome: Outcome) -> None:
+        """Erase accounts of which we know something from before they were to be forgotten.
+
+        Who came back since then is another. Links may arrive after the message, though they were told before it.
+        """
+        for account in accounts:
+            row = self.known.find(account)
+            if row is not None and self.known.table["first_at"][row] <= self._erased.get(account, -1):
+                self._release(np.array([row]), outcome)
+                self.known.erase(account)
+        while len(self._erased) > MOST_ERASED:
+            del self._erased[next(iter(self._erased))]
 
     def _clear(self, account: str, at: int, outcome: Outcome) -> None:
         row = self.known.find(account)

@@ -221,8 +221,11 @@ class Pipeline:
         told, unreadable = hearing.read(records)
         self.profiles.appeared.clear()
         decisions: list[Decision] = []
+        # What was said before an account was to be forgotten is forgotten too, and must not come back for a moment.
+        erased = {one.feedback.value: one.offset for one in told if one.feedback.kind == "forget"}
         for one in told:
-            decision = self._hear(one) if one.feedback.scope == "account" else None
+            stands = one.feedback.scope == "account" and one.offset >= erased.get(one.feedback.value, 0)
+            decision = self._hear(one) if stands else None
             if decision is not None:
                 decisions.append(decision)
         self._standings.meet(self.profiles.appeared, self.profiles)
@@ -231,12 +234,12 @@ class Pipeline:
 
     def _hear(self, told: hearing.Told) -> Decision | None:
         feedback = told.feedback
+        if told.offset <= self.profiles.heard(feedback.value):
+            return None
         if feedback.kind == "forget":
-            return self._erase(feedback)
+            return self._erase(told)
         rows = self.profiles.rows([feedback.value])
         row, block = int(rows[0]), self.profiles.table[rows]
-        if told.offset <= block["heard"][0]:
-            return None
         hearing.obey(block, told, self.policy)
         rung = int(block["rung"][0])
         block["ruled_at"] = feedback.at
@@ -247,18 +250,15 @@ class Pipeline:
         self.profiles.put(rows, block)
         return decision
 
-    def _erase(self, feedback: Feedback) -> Decision:
-        """Forget an account; what is said of that is that it is free.
-
-        Heard twice, it erases twice: there is nothing left that could say it was heard.
-        """
-        account = feedback.value
+    def _erase(self, told: hearing.Told) -> Decision:
+        """Forget an account; what is said of that is that it is free."""
+        feedback, account = told.feedback, told.feedback.value
         row = int(self.profiles.rows([account])[0])
         one = blank(1)
         one["seq"], one["ruled_at"] = self.profiles.table["seq"][row], feedback.at
         decision = self._decision(row, one, {}, None, feedback=feedback)
         self._standings.erase(account, self.profiles)
-        self.profiles.erase(account)
+        self.profiles.erase(account, told.offset)
         if account in self.profiles.appeared:
             self.profiles.appeared.remove(account)
         return decision

@@ -40,6 +40,9 @@ JUDGED_FROM: Final = 16
 KNOWN_LATER_MS: Final = 2**61
 """Puts accounts that are known behind all strangers when some must go."""
 
+MOST_ERASED: Final = 65_536
+"""Erased accounts whose message is remembered, while the topic of feedback still has it."""
+
 IDLE_MS: Final = 35 * 86_400_000
 """Five weeks: by then a week's window holds less than 1 % of what it held."""
 
@@ -313,6 +316,7 @@ class Profiles:
         self._free: list[int] = []
         self._dirty = np.zeros(len(self.table), dtype=bool)
         self._dropped: set[str] = set()
+        self._erased: dict[str, int] = {}  # by people's wish, and the message that said so
         self._swept = 0
 
     def __len__(self) -> int:
@@ -329,13 +333,18 @@ class Profiles:
         """The row of each account; a new account gets a blank one."""
         row = self._row
         found = []
+        returned = []
         for account in accounts:
             position = row.get(account)
             if position is None:
                 position = row[account] = self._place(account)
+                if account in self._erased:
+                    returned.append(account)
             found.append(position)
         if len(self._names) > len(self.table):
             self._grow(len(self._names))
+        for account in returned:
+            self.table["heard"][row[account]] = self._erased[account]
         return np.array(found, dtype=np.int64)
 
     @property
@@ -377,8 +386,19 @@ class Profiles:
         self._drop(gone)
         return len(gone)
 
-    def erase(self, account: str) -> None:
-        """Forget an account at once, with a tombstone even where it is not known: it may be stored."""
+    def heard(self, account: str) -> int:
+        """The last message of feedback contained in what we hold of an account, or erased with it; -1 for none."""
+        row = self._row.get(account)
+        return self._erased.get(account, -1) if row is None else int(self.table["heard"][row])
+
+    def erase(self, account: str, heard: int) -> None:
+        """Forget an account at once, with a tombstone even where it is not known: it may be stored.
+
+        `heard` is the message that asked for it. Messages up to there say nothing of whoever comes back under the name.
+        """
+        self._erased[account] = heard
+        if len(self._erased) > MOST_ERASED:
+            del self._erased[next(iter(self._erased))]
         row = self._row.get(account)
         if row is None:
             self._dropped.add(account)
