@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -111,6 +111,15 @@ class Campaign(msgspec.Struct):
     def number(self) -> int:
         """Its name as acquaintances hold it."""
         return int(self.id[1:], 16)
+
+
+class Member(NamedTuple):
+    """One account of a campaign: how likely it belongs, and what it was served since when (ms UTC)."""
+
+    account: str
+    belonging: float
+    requests: float
+    first_at: int
 
 
 class Campaigns:
@@ -295,6 +304,20 @@ class Campaigns:
             if campaign.rung:
                 self._tell(campaign, self._members(campaign), outcome)
         return outcome.standings
+
+    def members_of(self, campaign: Campaign) -> list[Member]:
+        """The accounts of a campaign, those served most first."""
+        table = self.known.table
+        members = [
+            Member(
+                self.known.name(row),
+                float(table["belonging"][row]),
+                float(table["profile"]["totals"][row, 0]),
+                int(table["first_at"][row]),
+            )
+            for row in self._members(campaign).tolist()
+        ]
+        return sorted(members, key=lambda one: (-one.requests, one.account))
 
     # Looking for groups
 

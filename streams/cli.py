@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from .commands.alerts import alerts
+from .commands.campaigns import campaigns
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import evaluate
@@ -33,6 +34,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     restore,
     grow,
     verdicts,
+    campaigns,
     explain,
     feedback,
     forget,

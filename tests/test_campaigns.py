@@ -1,15 +1,21 @@
 """Campaigns: accounts that behave as one are found, told to whoever watches them, and let go when they are cleared."""
 
+import asyncio
 from collections.abc import Iterable
 
 import pytest
+from brokers import Broker
+from click.testing import CliRunner
 from stories import DAY, HOUR, MINUTE, T0, Raw, records, request, sketch
 
 from gateway.request import Request
 from sinks.policy import Decision, Policy
+from streams import compacted, topics
 from streams.campaigns import Campaigns, Outcome
+from streams.cli import main
 from streams.links import LINK, UnreadableSightingsError, decode
 from streams.pipeline import Pipeline
+from streams.settings import Settings
 from streams.standing import decode as decode_standing
 
 POLICY = Policy.load()
@@ -221,3 +227,29 @@ def test_a_standing_tells_what_the_campaign_earned(caught: World) -> None:
     assert said.campaign == found.id
     assert said.until == found.until
     assert said.score <= found.score
+
+
+async def test_campaigns_are_listed_and_shown_as_they_are_stored(embedded: Broker) -> None:
+    environment = embedded.environment()
+    settings = Settings.read(environment)
+    await topics.create(settings)
+    world = World().run([*settled(), *campaign(hours=6)])
+    rows = [(key.encode(), compacted.Kept(value, [])) for key, value in world.campaigns.snapshot_dirty()]
+    async with settings.producer() as producer:
+        await compacted.write(producer, topics.CAMPAIGNS.name(settings), 0, rows)
+
+    def told(*arguments: str) -> str:
+        result = CliRunner(env={**environment, "COLUMNS": "200"}).invoke(main, ["campaigns", *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    (name,) = (one.id for one in world.campaigns.found.values() if one.rung)
+    assert name in await asyncio.to_thread(told, "list")
+    shown = await asyncio.to_thread(told, "show", name)
+    assert "its accounts share rare traits" in shown
+    assert "payment" in shown
+    assert all(member in shown for member in MEMBERS)
+    unknown = CliRunner(env=environment).invoke
+    result = await asyncio.to_thread(lambda: unknown(main, ["campaigns", "show", "c0"]))
+    assert result.exit_code == 2
+    assert "no campaign 'c0'" in result.output
