@@ -36,8 +36,9 @@ class Silent(Ensemble):
 class Counted(Pipeline):
     """A pipeline that says when the last record of the contest is done, and then ends the worker in its own way."""
 
-    def __init__(self, policy: Policy) -> None:
-        super().__init__(policy, detector=None if TOLD.detectors else Silent(features=DETECTOR_FEATURES))
+    def __init__(self, policy: Policy, *, partitions: int) -> None:
+        detector = None if TOLD.detectors else Silent(features=DETECTOR_FEATURES)
+        super().__init__(policy, detector=detector, partitions=partitions)
 
     def process(self, records: Sequence[Record]) -> Outcome:
         METER.begin()
