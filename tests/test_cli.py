@@ -177,7 +177,7 @@ async def test_a_simulated_day_may_end_now(embedded: Broker) -> None:
     await topics.create(settings)
     began = time.time()
     result = await asyncio.to_thread(
-        lambda: run("simulate", "--rate", 60, "--minutes", 0.05, "--scenario", "none", **environment)
+        lambda: run("simulate", "--rate", 600, "--minutes", 0.05, "--scenario", "none", **environment)
     )
     assert result.exit_code == 0, result.output
     count = int(result.stdout.split()[0].replace(",", ""))
@@ -187,7 +187,7 @@ async def test_a_simulated_day_may_end_now(embedded: Broker) -> None:
         while len(found) < count:
             found.append(decode_request((await consumer.getone()).value).at / 1_000)
     assert began - 86_400 <= min(found) < began - 43_200
-    assert began - 21_600 < max(found) <= time.time()  # hours may be quiet
+    assert began - 3_600 < max(found) <= time.time()
 
 
 # --- the small ones ---

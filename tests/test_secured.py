@@ -165,8 +165,9 @@ def test_a_worker_that_logs_in_as_somebody_else_says_so_and_ends(
     secured: Secured, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = ended(secured.settings("stillwatch-gateway"), capsys)
-    assert told.startswith("missing topics, or stillwatch-gateway may not see them: ")
-    assert "stillwatch.links, " in told
+    assert told.startswith(
+        "missing topics, or stillwatch-gateway may not see them: stillwatch.profiles, stillwatch.links, "
+    )
 
 
 def test_a_wrong_password(secured: Secured, capsys: pytest.CaptureFixture[str]) -> None:
