@@ -6,13 +6,14 @@ things, and then their members differ: in how much they send, in what they ask, 
 never reaches a throttle.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from . import score
 from .detector import FloatMatrix, FloatVector, IntVector
-from .signals import Features, Kind, Terms, log_ramp, ramp
+from .signals import Features, Signal, Terms, log_ramp, ramp
 
 VERSION: Final = "campaigns-1"
 
@@ -112,14 +113,6 @@ def cues(f: Features) -> Terms:
     }
 
 
-class Signal(NamedTuple):
-    """One signal of a campaign: its function, its cap (log-odds), and the kind of evidence it is."""
-
-    terms: Callable[[Features], Terms]
-    cap: float
-    kind: Kind
-
-
 SIGNALS: Final[Mapping[str, Signal]] = {
     "kinship": Signal(kinship, 3.0, "identity"),
     "newcomers": Signal(newcomers, 1.5, "identity"),
@@ -157,10 +150,8 @@ WORDS: Final[Mapping[str, str]] = {
 TYPICAL: Final[Mapping[str, str]] = {"newcomers": "newcomers_everywhere", "rate_variation": "typical_variation"}
 """Where a typical value is known: the feature that holds it."""
 
-_KINDS: Final = tuple(dict.fromkeys(signal.kind for signal in SIGNALS.values()))
-_KIND_OF: Final = np.array([_KINDS.index(signal.kind) for signal in SIGNALS.values()])
+_KIND_OF: Final = tuple(signal.kind for signal in SIGNALS.values())
 _STRUCTURE: Final = np.array([list(SIGNALS).index(name) for name in STRUCTURE])
-KIND_COUNTS_FROM: Final = 0.5
 
 
 class Weighed(NamedTuple):
@@ -194,8 +185,4 @@ def log_odds(weights: FloatMatrix) -> FloatVector:
 
 def kinds(weights: FloatMatrix) -> IntVector:
     """How many independent kinds of evidence each row carries."""
-    strongest = np.zeros((len(weights), len(_KINDS)))
-    for column, kind in enumerate(_KIND_OF):
-        np.maximum(strongest[:, kind], weights[:, column], out=strongest[:, kind])
-    counted: IntVector = np.count_nonzero(strongest >= KIND_COUNTS_FROM, axis=1)
-    return counted
+    return score.kinds(weights, _KIND_OF)

@@ -1,11 +1,12 @@
 """Score: evidence added up to one probability, with its reasons."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from .detector import FloatMatrix, FloatVector, IntVector
-from .signals import SIGNALS
+from .signals import SIGNALS, Kind
 
 VERSION: Final = "signals-1 ensemble-1"
 """Which evidence a score was made of; every verdict names it."""
@@ -22,8 +23,7 @@ HOLD_SECONDS: Final = 21_600.0
 NAMES: Final = (*SIGNALS, "anomaly")
 """The columns of a weight matrix."""
 
-_KINDS: Final = ("volume", "output", "timing", "identity", "content", "model")
-_KIND_OF: Final = np.array([_KINDS.index(signal.kind) for signal in SIGNALS.values()] + [_KINDS.index("model")])
+_KIND_OF: Final[tuple[Kind, ...]] = (*(signal.kind for signal in SIGNALS.values()), "model")
 
 KIND_COUNTS_FROM: Final = 0.5
 """Evidence below this (odds of 1.6 to 1) is too weak to count as a kind of its own."""
@@ -51,12 +51,12 @@ def score(weights: FloatMatrix) -> FloatVector:
     return probability
 
 
-def kinds(weights: FloatMatrix) -> IntVector:
-    """How many independent kinds of evidence each row carries, 0 to 6."""
-    strongest = np.zeros((len(weights), len(_KINDS)))
-    for column, kind in enumerate(_KIND_OF):
-        np.maximum(strongest[:, kind], weights[:, column], out=strongest[:, kind])
-    counted: IntVector = np.count_nonzero(strongest >= KIND_COUNTS_FROM, axis=1)
+def kinds(weights: FloatMatrix, kind_of: Sequence[Kind] = _KIND_OF) -> IntVector:
+    """How many independent kinds of evidence each row carries; `kind_of` gives the kind of each column."""
+    strong = weights >= KIND_COUNTS_FROM
+    counted = np.zeros(len(weights), dtype=np.int64)
+    for kind in dict.fromkeys(kind_of):
+        counted += strong[:, [column for column, own in enumerate(kind_of) if own == kind]].any(axis=1)
     return counted
 
 
