@@ -1,6 +1,6 @@
 """Acquaintance: what the campaign agent remembers of one account: its traits, and its profile as last reported."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from models.kinship import KINDS, NAMES, Ties
 from .distinct import Hashes
 from .links import Told
 from .profiles import PROFILE, Block, blank
+from .rows import Rows
 from .windows import Groups
 
 LINK_DAYS: Final = 14
@@ -51,44 +52,17 @@ ACQUAINTANCE: Final = np.dtype(
 """One account: some 2.2 KB, most of it the profile."""
 
 
-class Acquaintances:
+class Acquaintances(Rows):
     """The accounts the campaign agent has heard of: a table with one row each. At most `most`; when there are more,
     those not heard of for longest that belong to no campaign go first."""
 
     def __init__(self, most: int) -> None:
+        super().__init__(lambda size: np.zeros(size, dtype=ACQUAINTANCE))
         self.most = most
-        self.table = np.zeros(1_024, dtype=ACQUAINTANCE)
-        self.dropped = 0
-        """Accounts that had to go since the start, because there were too many."""
-        self._row: dict[str, int] = {}
-        self._names: list[str] = []
-        self._free: list[int] = []
-        self._dirty = np.zeros(len(self.table), dtype=bool)
-        self._gone: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._row)
-
-    @property
-    def height(self) -> int:
-        """Rows that have ever been used; free ones among them have `at` 0."""
-        return len(self._names)
-
-    def name(self, row: int) -> str:
-        """The account of a row."""
-        return self._names[row]
-
-    def find(self, account: str) -> int | None:
-        """The row of an account, if it is known."""
-        return self._row.get(account)
-
-    def touch(self, rows: IntVector) -> None:
-        """Mark rows as changed: the next `changed` returns them."""
-        self._dirty[rows] = True
 
     def hear(self, told: Told) -> IntVector:
         """Take in a message; the rows of its accounts, in the order of the message."""
-        rows = self._rows(told.accounts)
+        rows = self.rows(told.accounts)
         if not len(rows):
             return rows
         table = self.table
@@ -112,7 +86,7 @@ class Acquaintances:
             table["at"][own] = np.maximum(table["at"][own], profiles["at"])
             first = table["first_at"][own]
             table["first_at"][own] = np.where(first == 0, profiles["first_at"], np.minimum(first, profiles["first_at"]))
-        self._dirty[rows] = True
+        self.touch(rows)
         return rows
 
     def _keep(self, own: IntVector, kind: IntVector, trait: Hashes, minute: IntVector) -> None:
@@ -133,9 +107,9 @@ class Acquaintances:
                 chosen = np.flatnonzero(now & (kind == number))
                 if len(chosen):
                     slots = slice(first, first + _HELD[NAMES[number]])
-                    self._place(own[chosen], slots, trait[chosen], since[chosen], seen[chosen], number in _SAMPLED)
+                    self._put(own[chosen], slots, trait[chosen], since[chosen], seen[chosen], number in _SAMPLED)
 
-    def _place(
+    def _put(
         self, own: IntVector, slots: slice, trait: Hashes, since: IntVector, seen: IntVector, sampled: bool
     ) -> None:
         """One link of one kind for each of some accounts."""
@@ -184,7 +158,6 @@ class Acquaintances:
             order = np.where(here & (table["campaign"] == 0), table["at"], np.iinfo(np.int64).max)
             oldest = np.argsort(order, kind="stable")[: surplus + len(gone)]
             more = np.setdiff1d(oldest[order[oldest] < np.iinfo(np.int64).max], gone)
-            self.dropped += len(more)
             gone = np.union1d(gone, more)
         self._drop(gone)
         return len(gone)
@@ -195,26 +168,10 @@ class Acquaintances:
         if row is not None:
             self._drop(np.array([row]))
 
-    def _drop(self, rows: IntVector) -> None:
-        for row in rows.tolist():
-            self._gone.add(self._names[row])
-            del self._row[self._names[row]]
-            self._names[row] = ""
-        self.table[rows] = np.zeros(1, dtype=ACQUAINTANCE)
-        self._dirty[rows] = False
-        self._free.extend(rows.tolist())
-
     def changed(self) -> list[tuple[str, bytes | None]]:
         """Every account changed since the last call with its row as bytes; None for one that was forgotten."""
-        rows = np.flatnonzero(self._dirty)
-        self._dirty[rows] = False
-        self.table["layout"][rows] = LAYOUT
-        stored, size = self.table[rows].tobytes(), ACQUAINTANCE.itemsize
-        forgotten = [(account, None) for account in sorted(self._gone) if account not in self._row]
-        self._gone.clear()
-        return forgotten + [
-            (self._names[row], stored[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
-        ]
+        self.table["layout"][self._dirty] = LAYOUT
+        return self.stored(lambda rows: rows.tobytes())
 
     def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> None:
         """Take rows back that `changed` once gave. Raises ValueError for one of another layout or length."""
@@ -230,28 +187,8 @@ class Acquaintances:
                 f"stored acquaintance {list(newest)[position]!r}: layout {stored['layout'][position]}, "
                 f"where this release reads layout {LAYOUT}"
             )
-        self.table[self._rows(list(newest))] = stored
-
-    def _rows(self, accounts: Sequence[str]) -> IntVector:
-        row = self._row
-        found = []
-        for account in accounts:
-            position = row.get(account)
-            if position is None:
-                if self._free:
-                    position = self._free.pop()
-                    self._names[position] = account
-                else:
-                    position = len(self._names)
-                    self._names.append(account)
-                row[account] = position
-            found.append(position)
-        if len(self._names) > len(self.table):
-            was = len(self.table)
-            size = max(len(self._names), was + max(was // 4, 4_096))
-            self.table.resize(size, refcheck=False)
-            self._dirty.resize(size, refcheck=False)
-        return np.array(found, dtype=np.int64)
+        places = self.rows(newest)
+        self.table[places] = stored
 
     def present(self) -> BoolVector:
         """Which rows hold an account, for the first `height` rows."""

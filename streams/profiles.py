@@ -12,6 +12,7 @@ from models.score import NAMES
 from .batch import TOPIC_SIZE, Batch
 from .distinct import EPOCH_MS, Hashes, registers
 from .layouts import upgraded
+from .rows import Rows
 from .windows import HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed, weights
 
 VOLUMES: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens")
@@ -298,70 +299,37 @@ def unpacked(raw: bytes) -> Block:
     return profiles
 
 
-class Profiles:
+class Profiles(Rows):
     """The profiles of one partition: a table with one row an account, and where each account's row is.
 
     At most `most` are kept. An account silent for IDLE_MS is forgotten; when there are too many, those silent for
     longest go first: strangers, with fewer than JUDGED_FROM requests, before all others. An account with a verdict in
-    force stays, and so does one that people told us about within KEPT_MS while there is room.
+    force stays, and so does one that people told us about within KEPT_MS while there is room. Free rows, and accounts
+    of which there was nothing but feedback, have `at` 0.
     """
 
     def __init__(self, most: int = 2_000_000) -> None:
-        self.table = blank(256)
+        super().__init__(blank)
         self.most = most
         self.appeared: list[str] = []
         """Accounts that were given a row since somebody last emptied this."""
-        self._row: dict[str, int] = {}
-        self._names: list[str] = []  # of rows in use; what stands at a free row means nothing
-        self._free: list[int] = []
-        self._dirty = np.zeros(len(self.table), dtype=bool)
-        self._dropped: set[str] = set()
         self._erased: dict[str, int] = {}  # by people's wish, and the message that said so
         self._swept = 0
 
-    def __len__(self) -> int:
-        return len(self._row)
-
-    def __contains__(self, account: str) -> bool:
-        return account in self._row
-
-    def name(self, row: int) -> str:
-        """The account of a row."""
-        return self._names[row]
-
     def rows(self, accounts: Iterable[str]) -> IntVector:
         """The row of each account; a new account gets a blank one."""
-        row = self._row
-        found = []
-        returned = []
-        for account in accounts:
-            position = row.get(account)
-            if position is None:
-                position = row[account] = self._place(account)
+        before = len(self.appeared)
+        found = super().rows(accounts)
+        if self._erased:
+            for account in self.appeared[before:]:
                 if account in self._erased:
-                    returned.append(account)
-            found.append(position)
-        if len(self._names) > len(self.table):
-            self._grow(len(self._names))
-        for account in returned:
-            self.table["heard"][row[account]] = self._erased[account]
-        return np.array(found, dtype=np.int64)
-
-    @property
-    def height(self) -> int:
-        """Rows of the table that have ever been used. Free ones among them, and accounts of which there was nothing but
-        feedback, have `at` 0."""
-        return len(self._names)
-
-    def reserve(self, accounts: int) -> None:
-        """Make room for so many accounts at once, rather than bit by bit."""
-        if accounts > len(self.table):
-            self._grow(accounts)
+                    self.table["heard"][self._row[account]] = self._erased[account]
+        return found
 
     def put(self, rows: IntVector, block: Block) -> None:
         """Write profiles back to their rows; the next `changed` returns them."""
         self.table[rows] = block
-        self._dirty[rows] = True
+        self.touch(rows)
 
     def sweep(self, now: int) -> int:
         """Forget accounts that have been silent for long, or for longest when there are too many; how many went.
@@ -405,28 +373,12 @@ class Profiles:
         else:
             self._drop(np.array([row]))
 
-    def _drop(self, rows: IntVector) -> None:
-        for row in rows.tolist():
-            self._dropped.add(self._names[row])
-            del self._row[self._names[row]]
-            self._names[row] = ""
-        self.table[rows] = blank(1)
-        self._dirty[rows] = False
-        self._free.extend(rows.tolist())
-
     def changed(self) -> list[tuple[str, bytes | None]]:
         """Every account changed since the last call, with its row as bytes: a layout number, then the row.
 
         None stands for an account that was forgotten.
         """
-        rows = np.flatnonzero(self._dirty)
-        self._dirty[rows] = False
-        size, stored = STORED.itemsize, packed(self.table[rows])
-        forgotten = [(account, None) for account in sorted(self._dropped) if account not in self._row]
-        self._dropped.clear()
-        return forgotten + [
-            (self._names[row], stored[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
-        ]
+        return self.stored(packed)
 
     def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> IntVector:
         """Take rows that `changed` once gave, all at once; a later row of the same account wins, None removes it.
@@ -447,21 +399,8 @@ class Profiles:
         """Let profiles hold nothing of topics whose offsets begin anew; `changed` then gives them all."""
         rows = np.array(sorted(self._row.values()), dtype=np.int64)
         self.table["offset"][rows] = self.table["heard"][rows] = -1
-        self._dirty[rows] = True
+        self.touch(rows)
 
     def _place(self, account: str) -> int:
         self.appeared.append(account)
-        if self._free:
-            row = self._free.pop()
-            self._names[row] = account
-            return row
-        self._names.append(account)
-        return len(self._names) - 1
-
-    def _grow(self, least: int) -> None:
-        # In place and by a quarter: a table of gigabytes is never held twice.
-        was = len(self.table)
-        size = max(least, was + max(was // 4, 4_096))
-        self.table.resize(size, refcheck=False)
-        self.table[was:] = blank(1)
-        self._dirty.resize(size, refcheck=False)
+        return super()._place(account)

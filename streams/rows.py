@@ -1,0 +1,109 @@
+"""Rows: a table with one row an account, and where each account's row is."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.detector import IntVector
+
+_FIRST_SIZE: Final = 256
+
+
+class Rows:
+    """Structured rows by account. A row given up is blank, and the next new account gets it.
+
+    `table` may be larger than what is in use; rows below `height` have been used. What is written must be marked with
+    `touch`, so that the next `stored` gives it.
+    """
+
+    def __init__(self, blank: Callable[[int], npt.NDArray[np.void]]) -> None:
+        self.table = blank(_FIRST_SIZE)
+        self._blank = blank
+        self._row: dict[str, int] = {}
+        self._names: list[str] = []  # of rows in use; what stands at a free row means nothing
+        self._free: list[int] = []
+        self._dirty = np.zeros(len(self.table), dtype=bool)
+        self._dropped: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __contains__(self, account: str) -> bool:
+        return account in self._row
+
+    @property
+    def height(self) -> int:
+        """Rows of the table that have ever been used."""
+        return len(self._names)
+
+    def name(self, row: int) -> str:
+        """The account of a row."""
+        return self._names[row]
+
+    def find(self, account: str) -> int | None:
+        """The row of an account, if it has one."""
+        return self._row.get(account)
+
+    def rows(self, accounts: Iterable[str]) -> IntVector:
+        """The row of each account; a new account gets a blank one."""
+        row = self._row
+        found = []
+        for account in accounts:
+            position = row.get(account)
+            if position is None:
+                position = row[account] = self._place(account)
+            found.append(position)
+        if len(self._names) > len(self.table):
+            self._grow(len(self._names))
+        return np.array(found, dtype=np.int64)
+
+    def reserve(self, accounts: int) -> None:
+        """Make room for so many accounts at once, rather than bit by bit."""
+        if accounts > len(self.table):
+            self._grow(accounts)
+
+    def touch(self, rows: IntVector) -> None:
+        """Mark rows as changed."""
+        self._dirty[rows] = True
+
+    def stored(self, packed: Callable[[npt.NDArray[np.void]], bytes]) -> list[tuple[str, bytes | None]]:
+        """Every account changed since the last call, each with its row as `packed` writes it; None for one that was
+        forgotten."""
+        rows = np.flatnonzero(self._dirty)
+        self._dirty[rows] = False
+        written = packed(self.table[rows])
+        size = len(written) // max(len(rows), 1)
+        forgotten = [(account, None) for account in sorted(self._dropped) if account not in self._row]
+        self._dropped.clear()
+        return forgotten + [
+            (self._names[row], written[i * size : (i + 1) * size]) for i, row in enumerate(rows.tolist())
+        ]
+
+    def _drop(self, rows: IntVector) -> None:
+        """Give rows up."""
+        for row in rows.tolist():
+            self._dropped.add(self._names[row])
+            del self._row[self._names[row]]
+            self._names[row] = ""
+        self.table[rows] = self._blank(1)
+        self._dirty[rows] = False
+        self._free.extend(rows.tolist())
+
+    def _place(self, account: str) -> int:
+        """A free row for a new account; the table may have to grow for it."""
+        if self._free:
+            row = self._free.pop()
+            self._names[row] = account
+            return row
+        self._names.append(account)
+        return len(self._names) - 1
+
+    def _grow(self, least: int) -> None:
+        # In place and by a quarter: a table of gigabytes is never held twice.
+        was = len(self.table)
+        size = max(least, was + max(was // 4, 4_096))
+        self.table.resize(size, refcheck=False)
+        self.table[was:] = self._blank(1)
+        self._dirty.resize(size, refcheck=False)
