@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from gateway.feedback import Feedback
 
 from . import compacted
-from .growth import partition_of
+from .partitioner import partition_of
 from .settings import Settings
 from .spoken import Told, send
 from .topics import CAMPAIGNS, ENFORCEMENT, PROFILES, STANDINGS, Topic, counts, verify

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.partitioner import murmur2
 
 from gateway.request import UnreadableError
 from gateway.request import decode as decode_request
 
 from . import compacted
 from .compacted import POSITION, Kept, StateError
+from .partitioner import partition_of
 from .profiles import Profiles
 from .settings import PREFIX, Settings
 from .topics import ENFORCEMENT, FEEDBACK, PROFILES, REQUESTS, Topic, counts, create, verify
@@ -51,12 +51,6 @@ def grown(settings: Settings, prefix: str, partitions: int) -> Settings:
     if prefix == settings.topic_prefix:
         raise StateError(f"new topics need another prefix than {prefix}")
     return replace(settings, topic_prefix=prefix, partitions=partitions)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Where murmur2 puts a key, as Kafka's own partitioner does it."""
-    place: int = (murmur2(key) & 0x7FFFFFFF) % partitions
-    return place
 
 
 def copier(settings: Settings) -> str:

@@ -150,14 +150,14 @@ def _at(line: bytes) -> int | None:
 def _partitioner(partitions: int) -> Callable[[str | None], int]:
     if partitions == 1:
         return lambda _: 0
-    from aiokafka.partitioner import murmur2  # pure Python and slow: asked once for each account
+    from .partitioner import partition_of as place  # loads aiokafka
 
     known: dict[str | None, int] = {None: 0}
 
     def partition_of(account: str | None) -> int:
         partition = known.get(account)
         if partition is None:
-            partition = (murmur2((account or "").encode()) & 0x7FFFFFFF) % partitions
+            partition = place((account or "").encode(), partitions)
             known[account] = partition
         return partition
 

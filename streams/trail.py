@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from gateway.verdict import Verdict
 
 from . import topics
-from .growth import partition_of
+from .partitioner import partition_of
 from .settings import Settings
 
 HEARD_MS: Final = 10_000

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from aiokafka import ConsumerRecord
 
-from .strays import place
+from streams.partitioner import partition_of
 
 Standings: TypeAlias = Sequence[tuple[str, bytes | None]]
 """Accounts and their standings, encoded; None where one ended."""
@@ -63,7 +63,7 @@ class Register:
                 outdated[account] = known.standing
                 continue
             outdated.pop(account, None)
-            partition = place(account, self._partitions) if known is None else known.partition
+            partition = partition_of(account.encode(), self._partitions) if known is None else known.partition
             self._note(account, _Said(term, partition, record.value))
             self.term = max(self.term, term)
             news.setdefault(partition, []).append((account, record.value))

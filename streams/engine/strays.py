@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from aiokafka.partitioner import murmur2
-
 from sinks.alerts import Alert, alert
+from streams.partitioner import partition_of
 
 ENOUGH: Final = 10
 """Strays from which we speak: fewer are messages sent by hand."""
@@ -16,16 +15,9 @@ WINDOW_MS: Final = 600_000
 """The time over which strays are counted, and in which we speak once."""
 
 
-def place(account: str, partitions: int) -> int:
-    """Where murmur2 puts an account, of so many partitions."""
-    # As Kafka's own partitioner does it: the hash without its sign, modulo the partitions.
-    partition: int = (murmur2(account.encode()) & 0x7FFFFFFF) % partitions
-    return partition
-
-
 def stray(account: str, partition: int, partitions: int) -> bool:
     """Whether murmur2 would put an account on another of so many partitions."""
-    return place(account, partitions) != partition
+    return partition_of(account.encode(), partitions) != partition
 
 
 class Strays:
