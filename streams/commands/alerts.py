@@ -2,7 +2,7 @@
 
 import click
 
-from .process import settings_in_force
+from .process import asked, settings_in_force
 from .terminal import BAD_INPUT, fail
 
 
@@ -18,19 +18,9 @@ def forward() -> None:
     STILLWATCH_ALERTMANAGER and STILLWATCH_WEBHOOK say where. One process is enough; a second one would tell the webhook
     everything twice.
     """
-    import asyncio
-
-    from aiokafka.errors import KafkaError
-
     from ..forward import forward as run
-    from ..topics import TopicsError
 
     where = settings_in_force()
     if not (where.alertmanager or where.webhook):
         fail("nobody to forward to: set STILLWATCH_ALERTMANAGER, STILLWATCH_WEBHOOK or both", BAD_INPUT)
-    try:
-        asyncio.run(run(where))
-    except TopicsError as error:
-        fail(error)
-    except KafkaError as error:
-        fail(f"{where.brokers}: {error}")
+    asked(where, run(where))

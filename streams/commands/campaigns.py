@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .process import settings_in_force
+from .process import asked, settings_in_force
 from .terminal import BAD_INPUT, console, fail, instant
 
 if TYPE_CHECKING:
@@ -75,10 +75,6 @@ def campaigns_show(name: str, limit: int) -> None:
 
 def _read() -> "Campaigns":
     """The campaign agent's own memory, as it last stored it."""
-    import asyncio
-
-    from aiokafka.errors import KafkaError
-
     from sinks.policy import Policy, PolicyError
 
     from ..campaigns import Campaigns
@@ -88,11 +84,9 @@ def _read() -> "Campaigns":
     where = settings_in_force()
     try:
         found = Campaigns(Policy.load(where.policy))
-        kept = asyncio.run(newest(where, CAMPAIGNS.name(where), 0))
     except PolicyError as error:
         fail(error, BAD_INPUT)
-    except KafkaError as error:
-        fail(f"{where.brokers}: {error}")
+    kept = asked(where, newest(where, CAMPAIGNS.name(where), 0))
     # The models' own key is no text.
     rows = [(key, one.value) for key, one in kept.items() if not key.startswith(b"\xff")]
     found.restore([(key.decode(), value) for key, value in rows if value is not None])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .process import settings_in_force
+from .process import asked, settings_in_force
 from .terminal import BAD_INPUT, console, fail, instant
 
 if TYPE_CHECKING:
@@ -64,22 +64,13 @@ def _from_file(path: Path, subject: str) -> "Sequence[Entry]":
 
 
 def _from_topic(subject: str, days: float) -> "Sequence[Entry]":
-    import asyncio
     import time
 
-    from aiokafka.errors import KafkaError
-
-    from ..topics import TopicsError
     from ..trail import read
 
     where = settings_in_force()
     since = time.time_ns() // 1_000_000 - int(days * 86_400_000)
-    try:
-        return asyncio.run(read(where, subject, since))
-    except TopicsError as error:
-        fail(error)
-    except KafkaError as error:
-        fail(f"{where.brokers}: {error}")
+    return asked(where, read(where, subject, since))
 
 
 def _to_customer(entry: "Entry") -> None:

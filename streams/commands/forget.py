@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from .process import settings_in_force
+from .process import asked, settings_in_force
 from .terminal import BAD_INPUT, fail
 
 
@@ -19,39 +19,30 @@ def forget(account: str, reason: str | None, by: str | None, check: bool) -> Non
     The worker that owns it does so within seconds, from memory and from the topics. What stays for a while is
     told. Who comes back under the name is a stranger.
     """
-    import asyncio
-    import secrets
     import time
-
-    from aiokafka.errors import KafkaError
 
     from gateway.feedback import UnreadableFeedbackError
 
     from ..forget import STAYS
     from ..forget import forget as erase
     from ..forget import left as remains
-    from ..topics import TopicsError
+    from ..spoken import number
 
     if not check and not (reason and by):
         fail("say --reason and --by: both are kept in the audit", BAD_INPUT)
     where = settings_in_force()
     try:
         if check:
-            found = asyncio.run(remains(where, account))
+            found = asked(where, remains(where, account))
             for one in found:
                 click.echo(f"still in {one.topic}, partition {one.partition}, as {one.key.decode()}")
             if not found:
                 click.echo(f"no profile, verdict or campaign knows {account}")
             sys.exit(1 if found else 0)
         at = time.time_ns() // 1_000_000
-        number = f"forget-{secrets.token_hex(8)}"
-        told = asyncio.run(erase(where, account, by=by or "", reason=reason or "", at=at, number=number))
+        told = asked(where, erase(where, account, by=by or "", reason=reason or "", at=at, number=number("forget")))
     except UnreadableFeedbackError as error:
         fail(error, BAD_INPUT)
-    except TopicsError as error:
-        fail(error)
-    except KafkaError as error:
-        fail(f"{where.brokers}: {error}")
     click.echo(f"told the workers (feedback, partition {told.partition}, offset {told.offset}); look with --check")
     click.echo("what stays until its time is over:")
     for noun, text in STAYS.items():

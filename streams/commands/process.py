@@ -3,12 +3,15 @@
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, TypeVar
 
 from .terminal import BAD_INPUT, fail
 
 if TYPE_CHECKING:
     from ..settings import Settings
+
+T = TypeVar("T")
 
 
 def settle() -> None:
@@ -29,3 +32,19 @@ def settings_in_force() -> "Settings":
         return Settings.read(os.environ)
     except SettingsError as error:
         fail(error, BAD_INPUT)
+
+
+def asked(where: "Settings", work: Coroutine[None, None, T]) -> T:
+    """What comes of work on the brokers of `where`. Ends the command when they, or the topics there, fail it."""
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    from ..topics import TopicsError
+
+    try:
+        return asyncio.run(work)
+    except TopicsError as error:
+        fail(error)
+    except KafkaError as error:
+        fail(f"{where.brokers}: {error}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .process import settings_in_force
+from .process import asked, settings_in_force
 from .terminal import BAD_INPUT, fail
 
 if TYPE_CHECKING:
@@ -98,10 +98,7 @@ def simulate(
 
 
 def _send(traffic: "Iterable[Due]") -> None:
-    import asyncio
     import time
-
-    from aiokafka.errors import KafkaError
 
     from ..simulate.live import produce
     from ..topics import REQUESTS
@@ -112,10 +109,7 @@ def _send(traffic: "Iterable[Due]") -> None:
         async with where.producer() as producer:
             return await produce(traffic, producer, REQUESTS.name(where), clock=time.monotonic)
 
-    try:
-        click.echo(f"{asyncio.run(send()):,} requests sent to {REQUESTS.name(where)} at {where.brokers}")
-    except KafkaError as error:
-        fail(f"{where.brokers}: {error}")
+    click.echo(f"{asked(where, send()):,} requests sent to {REQUESTS.name(where)} at {where.brokers}")
 
 
 @contextmanager

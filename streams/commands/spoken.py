@@ -2,7 +2,7 @@
 
 import click
 
-from .process import settings_in_force
+from .process import asked, settings_in_force
 from .terminal import BAD_INPUT, fail
 
 
@@ -17,16 +17,13 @@ def tell(
     action: str | None = None,
 ) -> None:
     """Send one message of feedback, and say where it stands. Ends the command when it cannot be said or sent."""
-    import asyncio
     import time
 
     import msgspec
-    from aiokafka.errors import KafkaError
 
     from gateway.feedback import Feedback, UnreadableFeedbackError
 
     from .. import spoken
-    from ..topics import TopicsError
 
     where = settings_in_force()
     at = time.time_ns() // 1_000_000
@@ -34,13 +31,9 @@ def tell(
         scope, value = spoken.subject(subject, kind)
         fields = {"id": spoken.number(kind), "at": at, "scope": scope, "value": value, "kind": kind, "by": by}
         fields |= {"reason": reason, "until": spoken.end(until, lasting, at), "action": action}
-        told = asyncio.run(spoken.send(where, msgspec.convert(fields, Feedback)))
+        told = asked(where, spoken.send(where, msgspec.convert(fields, Feedback)))
     except (spoken.SpokenError, UnreadableFeedbackError, msgspec.ValidationError) as error:
         fail(error, BAD_INPUT)
-    except TopicsError as error:
-        fail(error)
-    except KafkaError as error:
-        fail(f"{where.brokers}: {error}")
     click.echo(f"told the workers (feedback, partition {told.partition}, offset {told.offset})")
     click.echo(f"what came of it: stillwatch explain {scope}:{value}")
 

@@ -1,9 +1,17 @@
 """`stillwatch topics`: what must exist on the broker."""
 
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, TypeVar
+
 import click
 
-from .process import settings_in_force
+from .process import asked, settings_in_force
 from .terminal import fail
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+T = TypeVar("T")
 
 
 @click.group()
@@ -14,19 +22,10 @@ def topics() -> None:
 @topics.command("create")
 def topics_create() -> None:
     """Create the topics that are missing."""
-    import asyncio
-
-    from aiokafka.errors import KafkaError
-
-    from ..topics import TopicsError, create
+    from ..topics import create
 
     where = settings_in_force()
-    try:
-        created = asyncio.run(create(where))
-    except TopicsError as error:
-        fail(error)
-    except (KafkaError, OSError) as error:
-        fail(f"{where.brokers}: {error}")
+    created = _asked(where, create(where))
     for name in created:
         click.echo(f"created {name}")
     if not created:
@@ -39,22 +38,19 @@ def topics_check() -> None:
 
     Exit status 1 where messages would be lost or refused. Other differences are told and left to you.
     """
-    import asyncio
-
-    from aiokafka.errors import KafkaError
-
     from ..drift import check
-    from ..topics import TopicsError
 
     where = settings_in_force()
-    try:
-        found = asyncio.run(check(where))
-    except TopicsError as error:
-        fail(error)
-    except (KafkaError, OSError) as error:
-        fail(f"{where.brokers}: {error}")
+    found = _asked(where, check(where))
     for one in found:
         click.echo(f"{'wrong' if one.breaks else 'differs'}: {one.topic}: {one.text}\n  {one.remedy}")
     if any(one.breaks for one in found):
         fail("topics are not as they should be")
     click.echo("all topics exist and fit together")
+
+
+def _asked(where: "Settings", work: Coroutine[None, None, T]) -> T:
+    try:
+        return asked(where, work)
+    except OSError as error:
+        fail(f"{where.brokers}: {error}")

@@ -2,9 +2,9 @@
 
 import click
 
-from .process import settings_in_force
+from .process import asked, settings_in_force
 from .spoken import tell
-from .terminal import console, fail
+from .terminal import console
 
 
 @click.group()
@@ -18,26 +18,18 @@ def verdicts() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Every verdict as it stands on the topic, one a line.")
 def verdicts_list(action: str | None, limit: int, as_json: bool) -> None:
     """List the verdicts in force, the harshest and surest first."""
-    import asyncio
     import time
 
-    from aiokafka.errors import KafkaError
     from rich.markup import escape
     from rich.table import Table
 
     from gateway.verdict import encode
 
     from ..in_force import in_force
-    from ..topics import TopicsError
     from .terminal import instant
 
     where = settings_in_force()
-    try:
-        found = asyncio.run(in_force(where, time.time_ns() // 1_000_000))
-    except TopicsError as error:
-        fail(error)
-    except KafkaError as error:
-        fail(f"{where.brokers}: {error}")
+    found = asked(where, in_force(where, time.time_ns() // 1_000_000))
     chosen = [verdict for verdict in found if action in (None, verdict.action)]
     if as_json:
         for verdict in chosen[:limit]:
