@@ -13,7 +13,7 @@ from .distinct import Hashes
 from .links import Told
 from .profiles import PROFILE, Block, blank
 from .rows import Rows
-from .windows import Groups
+from .windows import DAY, Groups
 
 LINK_DAYS: Final = 14
 """A trait not shown again for so long is forgotten, and with it what it tied together."""
@@ -151,7 +151,7 @@ class Acquaintances(Rows):
         """Forget accounts whose every link has expired, and the surplus; how many went."""
         table = self.table[: self.height]
         here = table["at"] > 0
-        gone = np.flatnonzero(here & (table["at"] < now - LINK_DAYS * 86_400_000) & (table["campaign"] == 0))
+        gone = np.flatnonzero(here & (table["at"] < now - LINK_DAYS * DAY * 1_000) & (table["campaign"] == 0))
         surplus = len(self) - len(gone) - self.most
         if surplus > 0:
             surplus += self.most // 16

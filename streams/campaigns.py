@@ -33,7 +33,8 @@ from .portrait import portraits, topics
 from .profiles import TOTALS, Block
 from .standing import Standing
 from .standing import encode as encode_standing
-from .typical import Amount
+from .typical import REASON_FROM, REASONS_SHOWN, Amount, rounded
+from .windows import DAY, WEEK
 
 LOOK_MS: Final = 300_000
 """Event time between two looks for groups; with many accounts it grows, so that looking stays a small part of the
@@ -42,15 +43,13 @@ work."""
 LOOK_ACCOUNTS: Final = 20_000
 """Accounts up to which a look comes every LOOK_MS; twice as many are looked at half as often."""
 
-ESTABLISHED_MS: Final = 7 * 86_400_000
+ESTABLISHED_MS: Final = WEEK * 1_000
 """Who was first seen so long ago is background, and who was first seen in the older half of all we have watched."""
 
-STAY_MS: Final = 86_400_000
+STAY_MS: Final = DAY * 1_000
 """A member stays for so long after it was last found among the others."""
 
 MOST_MEMBERS_NAMED: Final = 20
-REASONS_SHOWN: Final = 5
-REASON_FROM: Final = 0.25
 
 UNREADABLE: Final = "not_sightings"
 
@@ -105,7 +104,6 @@ class Campaign(msgspec.Struct):
     reasons: tuple[Reason, ...] = ()
     shared: tuple[Shared, ...] = ()
     alerted_members: int = 0
-    cleared_until: int = 0
 
     @property
     def number(self) -> int:
@@ -207,18 +205,6 @@ class Campaigns:
                 self._clear(said.value, said.at, outcome)
         return outcome
 
-    def clear(self, account: str) -> Outcome:
-        """Take an account out of its campaign, for good: nothing it showed so far ties it to anybody."""
-        outcome = Outcome()
-        self._clear(account, self.event_at, outcome)
-        return outcome
-
-    def clear_campaign(self, name: str) -> Outcome:
-        """End a campaign and clear all of its members."""
-        outcome = Outcome()
-        self._clear_campaign(name, self.event_at, outcome)
-        return outcome
-
     def _erase(self, accounts: Iterable[str], outcome: Outcome) -> None:
         """Erase accounts of which we know something from before they were to be forgotten.
 
@@ -233,11 +219,13 @@ class Campaigns:
             del self._erased[next(iter(self._erased))]
 
     def _clear(self, account: str, at: int, outcome: Outcome) -> None:
+        """Take an account out of its campaign, for good: nothing it showed so far ties it to anybody."""
         row = self.known.find(account)
         if row is not None and self.known.table["cleared_at"][row] < at:
             self._release(np.array([row]), outcome, at=at)
 
     def _clear_campaign(self, name: str, at: int, outcome: Outcome) -> None:
+        """End a campaign and clear all of its members."""
         campaign = self.found.get(name)
         if campaign is not None:
             self._release(self._members(campaign), outcome, at=at)
@@ -373,7 +361,7 @@ class Campaigns:
         before = self.known.table["profile"][[rows[position] for position in both.tolist()]]
         after = profiles[both]
         # Sums fade between two reports; undo it for the older one.
-        fade = np.exp((before["at"] - after["at"]) / 604_800_000.0)
+        fade = np.exp((before["at"] - after["at"]) / (WEEK * 1_000.0))
         rest = after["topic_weights"][:, 0] - before["topic_weights"][:, 0] * fade
         enough = (before["topic_weights"][:, 0] >= 4.0) & (rest >= 4.0) & (before["at"] > 0) & (fade <= 1.0)
         if not enough.any():
@@ -504,16 +492,18 @@ class Campaigns:
     def _expire(self, now: int, outcome: Outcome) -> None:
         for campaign in list(self.found.values()):
             if campaign.rung and campaign.until <= now:
-                campaign.rung, campaign.seq = 0, campaign.seq + 1
-                outcome.decisions.append(Decision(self._verdict(campaign)))
+                self._lift(campaign, outcome)
                 outcome.standings += [(self.known.name(row), None) for row in self._members(campaign).tolist()]
                 self._changed.add(campaign.id)
+
+    def _lift(self, campaign: Campaign, outcome: Outcome) -> None:
+        campaign.rung, campaign.seq = 0, campaign.seq + 1
+        outcome.decisions.append(Decision(self._verdict(campaign)))
 
     def _end(self, campaign: Campaign, outcome: Outcome) -> None:
         """A campaign without members is no more."""
         if campaign.rung:
-            campaign.rung, campaign.seq = 0, campaign.seq + 1
-            outcome.decisions.append(Decision(self._verdict(campaign)))
+            self._lift(campaign, outcome)
         del self.found[campaign.id]
         self._changed.discard(campaign.id)
         self._ended.add(campaign.id)
@@ -577,6 +567,6 @@ def _reasons(weights: FloatVector, terms: list[str | None], values: dict[str, fl
             signal=name,
             weight=round(float(weights[column]), 3),
             text=text,
-            observed=float(f"{observed:.3g}"),
-            typical=None if typical is None else float(f"{typical:.3g}"),
+            observed=rounded(observed),
+            typical=None if typical is None else rounded(typical),
         )

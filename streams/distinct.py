@@ -27,6 +27,15 @@ def mix(values: Hashes) -> Hashes:
     return mixed ^ (mixed >> np.uint64(31))
 
 
+def turn(seen: Registers, was_at: IntVector, now_at: IntVector) -> None:
+    """Empty the registers of epochs that are over by `now_at`, in place: `seen` has shape (rows, 2, registers)."""
+    epoch = now_at // EPOCH_MS
+    passed = epoch - was_at // EPOCH_MS
+    seen[passed >= 2] = 0
+    turned = np.flatnonzero(passed == 1)
+    seen[turned, epoch[turned] % 2] = 0
+
+
 def registers(hashes: Hashes, size: int) -> tuple[IntVector, Registers]:
     """Which register each hash touches (0 to size - 1), and the rank it brings there (1 to 33). `size` is a power of
     two."""

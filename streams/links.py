@@ -20,7 +20,7 @@ from models.kinship import NAMES
 from .batch import Batch
 from .distinct import Hashes, mix
 from .profiles import Block, packed, unpacked
-from .windows import Groups
+from .windows import DAY, Groups
 
 VERSION: Final = 1
 
@@ -47,8 +47,6 @@ SEEN_SLOTS: Final = 2**18
 
 LINK: Final = np.dtype([("of", "<u4"), ("kind", "u1"), ("trait", "<u8"), ("at", "<i8")])
 """One link: the account by its position in the message, the kind by its place in `models.kinship.NAMES`, ms UTC."""
-
-DAY_MS: Final = 86_400_000
 
 _PREFIX, _BAND, _PROMPT = (NAMES.index(name) for name in ("prefix", "band", "prompt"))
 _SALTS: Final = {
@@ -194,7 +192,7 @@ class Linker:
         links["kind"] = np.repeat([NAMES.index(kind) for kind, *_ in found], [len(of) for _, of, _, _ in found])
         links["trait"] = np.concatenate([mix(hashes ^ _SALTS[kind]) for kind, _, hashes, _ in found])
         links["at"] = np.concatenate([at for *_, at in found])
-        day = (links["at"] // DAY_MS).astype(np.uint64)
+        day = (links["at"] // (DAY * 1_000)).astype(np.uint64)
         row = rows[links["of"]].astype(np.uint64)
         keys = mix(links["trait"] ^ mix(row << np.uint64(24) ^ day))
         keys, position, times = np.unique(keys, return_index=True, return_counts=True)

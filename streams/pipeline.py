@@ -30,12 +30,8 @@ from .profiles import JUDGED_FROM, TOTALS, Block, Profiles, blank, moment, obser
 from .repeats import Repeats
 from .standing import Standing, Standings, UnreadableStandingError
 from .standing import decode as decode_standing
-from .typical import Typical
+from .typical import REASON_FROM, REASONS_SHOWN, Typical
 from .windows import Groups
-
-REASONS_SHOWN: Final = 5
-REASON_FROM: Final = 0.25
-"""Evidence below this is noise to the person who reads the verdict."""
 
 LESSON_MS: Final = 900_000
 """Event time between two lessons of one account: whoever sends most must not be what is normal."""
@@ -145,7 +141,6 @@ class Pipeline:
         groups = Groups.by(rows)
         block = self.profiles.table[groups.rows]
         was_at, were = block["at"].copy(), block["totals"].copy()
-        fresh = was_at == 0
         observe(block, batch, self._cost(batch), groups)
         event_at = int(block["at"].max())
         self._watched_since = min(self._watched_since, int(batch.at.min()))
@@ -160,22 +155,20 @@ class Pipeline:
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
         alerts = self._brake(decisions)
-        appeared = self.profiles.appeared.copy()
-        sightings = self._linker.look(batch, groups, block, fresh, kin, self.profiles.name)
         return Outcome(
-            len(batch),
-            skipped,
-            repeated,
-            blocked,
-            decisions,
-            unreadable,
-            appeared,
-            sightings,
-            scores,
-            event_at,
-            batch.accounts[-1],
-            unverified,
-            alerts,
+            requests=len(batch),
+            skipped=skipped,
+            repeated=repeated,
+            blocked=blocked,
+            decisions=decisions,
+            unreadable=unreadable,
+            appeared=self.profiles.appeared.copy(),
+            sightings=self._linker.look(batch, groups, block, was_at == 0, kin, self.profiles.name),
+            scores=scores,
+            event_at=event_at,
+            one_account=batch.accounts[-1],
+            unverified=unverified,
+            alerts=alerts,
         )
 
     def _brake(self, decisions: list[Decision]) -> list[Alert]:

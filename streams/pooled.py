@@ -1,16 +1,12 @@
 """Pooled: the profiles of many accounts as if one account had sent it all."""
 
-from typing import Final
-
 import numpy as np
 
 from models.detector import IntVector
 
-from .distinct import EPOCH_MS
+from .distinct import turn
 from .profiles import DISTINCT, Block, blank
 from .windows import SPANS_SECONDS, Groups, weights
-
-_LONGEST: Final = SPANS_SECONDS[-1:]
 
 
 def pooled(profiles: Block, group: IntVector, at: IntVector) -> Block:
@@ -34,11 +30,8 @@ def pooled(profiles: Block, group: IntVector, at: IntVector) -> Block:
     whole["topic"] = np.add.reduceat(some["topic"] * longest.astype(np.float32)[:, None], groups.starts, axis=0)
     squares = np.stack((longest, longest * longest), axis=1)
     whole["topic_weights"] = np.add.reduceat(some["topic_weights"] * squares, groups.starts, axis=0)
-    passed = now // EPOCH_MS - some["at"] // EPOCH_MS
     for kind in DISTINCT:
         seen = some[f"{kind}_seen"].copy()
-        seen[passed >= 2] = 0
-        turned = np.flatnonzero(passed == 1)
-        seen[turned, (now[turned] // EPOCH_MS) % 2] = 0
+        turn(seen, some["at"], now)
         whole[f"{kind}_seen"] = np.maximum.reduceat(seen, groups.starts, axis=0)
     return whole

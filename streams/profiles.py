@@ -10,7 +10,7 @@ from models.detector import FloatMatrix, FloatVector, IntVector
 from models.score import NAMES
 
 from .batch import TOPIC_SIZE, Batch
-from .distinct import EPOCH_MS, Hashes, registers
+from .distinct import EPOCH_MS, Hashes, registers, turn
 from .layouts import upgraded
 from .rows import Rows
 from .windows import HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed, weights
@@ -233,18 +233,13 @@ def _add_topics(block: Block, batch: Batch, kept: FloatVector, now_at: IntVector
 def _add_distinct(
     block: Block, batch: Batch, was_at: IntVector, now_at: IntVector, at: IntVector, groups: Groups
 ) -> None:
-    now_epoch = now_at // EPOCH_MS
-    passed = now_epoch - was_at // EPOCH_MS
     epoch = at // EPOCH_MS
-    live = epoch >= now_epoch[groups.of] - 1
+    live = epoch >= (now_at // EPOCH_MS)[groups.of] - 1
     # One flat view of the block's bytes: `maximum.at` has a fast path only for one index into one dimension.
     flat = block.view(np.uint8)
     row_bytes = block.dtype.itemsize
     for kind, size in DISTINCT.items():
-        seen = block[f"{kind}_seen"]
-        seen[passed >= 2] = 0
-        turned = np.flatnonzero(passed == 1)
-        seen[turned, now_epoch[turned] % 2] = 0
+        turn(block[f"{kind}_seen"], was_at, now_at)
         hashes: Hashes = getattr(batch, kind)[groups.order]
         chosen = np.flatnonzero((hashes != 0) & live)
         if len(chosen):

@@ -21,6 +21,10 @@ ROUND_PROFILES: Final = 128
 _ENOUGH: Final = 200
 """Profiles to have learned from before a median is called typical."""
 
+REASONS_SHOWN: Final = 5
+REASON_FROM: Final = 0.25
+"""Evidence below this is noise to the person who reads the verdict."""
+
 _UNEXPLAINED: Final = {"anomaly": "its use as a whole is unlike that of other accounts"}
 
 
@@ -74,12 +78,12 @@ class Typical:
             signal=signal,
             weight=round(weight, 3),
             text=words.format(observed=Amount(observed), typical=Amount(typical or 0.0)),
-            observed=_rounded(observed),
-            typical=None if typical is None else _rounded(typical),
+            observed=rounded(observed),
+            typical=None if typical is None else rounded(typical),
         )
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Three significant digits: a reason is read by a person, and medians are no more exact than that."""
     return float(f"{value:.3g}")
 
@@ -91,4 +95,4 @@ class Amount(float):
         value = float(self)
         if spec == "%":
             return f"{100 * value:.0f} %"
-        return f"{value:,.0f}" if value >= 10 else f"{_rounded(value):g}"
+        return f"{value:,.0f}" if value >= 10 else f"{rounded(value):g}"

@@ -50,6 +50,17 @@ seconds = 86_400
 """A policy under which every account is watched from its 100th request on: what is due can be counted by hand."""
 
 
+def status(port: int, path: str) -> int:
+    """The HTTP status of a path on this machine; 0 when nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as page:
+            return int(page.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
 @dataclass
 class Worker:
     """One worker process."""
@@ -77,13 +88,7 @@ class Worker:
 
     def status(self, path: str) -> int:
         """The HTTP status of a path; 0 when nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as page:
-                return int(page.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return 0
+        return status(self.port, path)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it for good and return its exit status."""

@@ -8,6 +8,7 @@ from brokers import Broker
 from click.testing import CliRunner
 from stories import DAY, HOUR, MINUTE, T0, Raw, records, request, sketch
 
+from gateway.feedback import Feedback, Kind, Scope, encode
 from gateway.request import Request
 from sinks.policy import Decision, Policy
 from streams import compacted, topics
@@ -80,6 +81,11 @@ class World:
         self.decisions += outcome.decisions
         self.decisions += self.pipeline.stand(outcome.standings)
         return outcome
+
+    def say(self, kind: Kind, scope: Scope, value: str) -> Outcome:
+        at = self.campaigns.event_at
+        told = Feedback(id=f"{kind}-{value}", at=at, scope=scope, value=value, kind=kind, by="noor", reason="seen")
+        return self.take(self.campaigns.hear([Raw(encode(told), 0, value.encode(), at)]))
 
     def actions(self, subject: str) -> list[str]:
         return [one.verdict.action for one in self.decisions if one.verdict.subject == subject]
@@ -160,10 +166,10 @@ def replace_at(one: Request, at: int) -> Request:
 
 def test_whom_somebody_clears_leaves_with_all_it_shared() -> None:
     world = World().run([*settled(), *campaign(hours=6)])
-    world.take(world.campaigns.clear("eve3"))
+    world.say("lift", "account", "eve3")
     assert world.members() == set(MEMBERS) - {"eve3"}
     (name,) = world.campaigns.found
-    world.take(world.campaigns.clear_campaign(name))
+    world.say("lift", "campaign", name)
     assert world.members() == set()
     assert world.actions(f"campaign:{name}")[-1] == "allow"
 

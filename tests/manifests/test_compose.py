@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from checkers import run
 from compose import Stack, kafka_properties, services
 from deployment import K8S, ROOT, documents
 from dockerfile import EXAMPLE, IMAGE, build, stages
-from fleet import PATIENCE_SECONDS
+from fleet import PATIENCE_SECONDS, status
 from programs import missing, program
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -185,7 +184,7 @@ async def test_the_stack_works(stack: Stack, example: Path) -> None:
     ports = [free_port(), free_port()]
     for port in ports:
         stack.start("worker", STILLWATCH_WEB_PORT=str(port))
-    await _until(stack, lambda: all(_status(port, "/ready") == 200 for port in ports))
+    await _until(stack, lambda: all(status(port, "/ready") == 200 for port in ports))
 
     assert await _ended(stack, "simulator", "simulate", "--rate", "200", "--minutes", "0.05") == 0
     said = stack.running[-1].log.read_text()
@@ -196,7 +195,7 @@ async def test_the_stack_works(stack: Stack, example: Path) -> None:
     port = free_port()
     uvicorn = [str(example / "bin" / "python"), "-m", "uvicorn", "--app-dir", str(example), "app:app"]
     stack.start("gateway", *uvicorn, "--port", str(port), "--lifespan", "on")
-    await _until(stack, lambda: _status(port, "/health") == 200)
+    await _until(stack, lambda: status(port, "/health") == 200)
     answer = await asyncio.to_thread(_ask, port)
     assert answer["choices"][0]["message"]["content"].startswith("I am a mock")
     await _until(stack, lambda: sum(_counted(port) for port in ports) == sent + 1)
@@ -214,16 +213,6 @@ async def _until(stack: Stack, condition: Callable[[], bool]) -> None:
                 await asyncio.sleep(0.1)
     except TimeoutError:
         pytest.fail("\n".join(each.said() for each in stack.running))
-
-
-def _status(port: int, path: str) -> int:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as page:
-            return int(page.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
 
 
 def _counted(port: int) -> float:
