@@ -99,8 +99,7 @@ class Acquaintances(Rows):
         since, seen = minute[begin], np.maximum.reduceat(minute, begin)
         own, kind, trait = own[begin], kind[begin], trait[begin]
         groups = Groups.by(own * len(NAMES) + kind)
-        turn = np.empty(len(own), dtype=np.int64)
-        turn[groups.order] = np.arange(len(own)) - groups.starts[groups.of]
+        turn = groups.unsorted(np.arange(len(own)) - groups.starts[groups.of])
         for round_ in range(int(turn.max()) + 1):
             now = turn == round_
             for number, first in _FIRST.items():

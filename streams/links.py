@@ -135,8 +135,7 @@ class Linker:
         `block` holds the profiles of `groups` with the batch in them; `fresh` says which of them were empty before,
         `kin` which belong to a campaign; `name` gives the account of a row.
         """
-        of_request = np.empty(len(batch), dtype=np.int64)
-        of_request[groups.order] = groups.of
+        of_request = groups.unsorted(groups.of)
         links = self._links(batch, of_request, groups.rows, block, fresh)
         due = self._due(groups.rows, block["totals"][:, 0], kin)
         if not len(links) and not len(due):

@@ -217,9 +217,7 @@ def _add_topics(block: Block, batch: Batch, kept: FloatVector, now_at: IntVector
     topic = block["topic"] * kept.astype(np.float32)[:, None]
     topic_weights = block["topic_weights"] * np.stack((kept, kept * kept), axis=1)
     if len(batch.sketched):
-        of_request = np.empty(len(batch), dtype=np.int64)
-        of_request[groups.order] = groups.of
-        own = Groups.by(of_request[batch.sketched])
+        own = Groups.by(groups.unsorted(groups.of)[batch.sketched])
         now = now_at[own.rows]
         weight = np.exp((batch.at[batch.sketched][own.order] - now[own.of]) / (WEEK * 1000.0))
         vectors = batch.topic[own.order].astype(np.float32)

@@ -47,6 +47,12 @@ class Groups(NamedTuple):
         starts = np.flatnonzero(first)
         return cls(ordered[starts], order, starts, np.cumsum(first) - 1)
 
+    def unsorted(self, values: IntVector) -> IntVector:
+        """Values given in sorted order, in the order of the batch."""
+        back = np.empty_like(values)
+        back[self.order] = values
+        return back
+
     def newest(self, at: IntVector) -> IntVector:
         """The largest value of each group, of values given in sorted order."""
         newest: IntVector = np.maximum.reduceat(at, self.starts)
