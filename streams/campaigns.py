@@ -253,8 +253,9 @@ class Campaigns:
         return rows
 
     def restore(self, rows: Iterable[tuple[str, bytes | None]], accounts: int = 0) -> None:
-        """Take back what `snapshot_dirty` gave. Raises ValueError for a row that is not of this release."""
-        del accounts  # the table grows by itself
+        """Take back what `snapshot_dirty` gave, as `Pipeline.restore` does. Raises ValueError for a row that is not of
+        this release."""
+        self.known.reserve(accounts)
         known = []
         for key, row in rows:
             if key.startswith(_CAMPAIGN):
