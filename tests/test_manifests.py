@@ -111,7 +111,9 @@ def generated(name: str) -> dict[str, Any]:
 
 def variables() -> dict[str, str]:
     """The worker's environment on Kubernetes."""
-    literals = dict(each.split("=", 1) for each in generated("stillwatch-settings")["literals"])
+    names = ("stillwatch-settings", "stillwatch-worker")
+    assert [each["configMapRef"]["name"] for each in pod()["containers"][0]["envFrom"]] == list(names)
+    literals = dict(each.split("=", 1) for name in names for each in generated(name)["literals"])
     (one,) = pod()["containers"][0]["env"]
     assert one["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
     return literals | {one["name"]: "stillwatch-worker-0"}
@@ -131,6 +133,31 @@ def test_a_worker_takes_the_settings_it_is_given(tmp_path: Path) -> None:
     assert settings.password() == "x"
 
 
+def test_the_forwarder_takes_the_settings_it_is_given(tmp_path: Path) -> None:
+    folder = K8S / "components" / "forwarder"
+    (component,) = documents(folder / "kustomization.yaml")
+    (maker,) = component["configMapGenerator"]
+    literals = dict(each.split("=", 1) for each in [*generated("stillwatch-settings")["literals"], *maker["literals"]])
+    files = {name: value for name, value in literals.items() if value.startswith("/")}
+    for name in files:
+        (tmp_path / name).write_text("x")
+    settings = Settings.read(literals | {name: str(tmp_path / name) for name in files})
+    assert settings.sasl_user == "stillwatch-forwarder"
+    assert settings.alertmanager
+
+    (deployment,) = (each for each in documents(folder / "forwarder.yaml") if each["kind"] == "Deployment")
+    assert deployment["spec"]["replicas"] == 1
+    spec = deployment["spec"]["template"]["spec"]
+    secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
+    mounted = {
+        str(Path(mount["mountPath"], item["path"]))
+        for mount in spec["containers"][0]["volumeMounts"]
+        for item in secrets.get(mount["name"], {"items": ()})["items"]
+    }
+    assert mounted == set(files.values())
+    assert secrets["user"]["secretName"] == settings.sasl_user
+
+
 def test_every_file_of_the_settings_is_mounted_from_what_holds_it() -> None:
     files = {Path(value) for value in variables().values() if value.startswith("/")}
     volumes = {volume.pop("name"): volume for volume in pod()["volumes"]}
@@ -147,7 +174,7 @@ def test_every_file_of_the_settings_is_mounted_from_what_holds_it() -> None:
 
 def test_a_changed_policy_restarts_nobody_and_changed_settings_do() -> None:
     assert generated("stillwatch-policy")["options"] == {"disableNameSuffixHash": True}
-    assert "options" not in generated("stillwatch-settings")
+    assert "options" not in generated("stillwatch-settings") | generated("stillwatch-worker")
 
 
 def test_services_of_the_namespace_are_no_settings_of_the_worker() -> None:

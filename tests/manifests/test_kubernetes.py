@@ -66,19 +66,41 @@ def named(kind: str, objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]
 
 
 def test_every_overlay_and_component_is_rendered() -> None:
-    said = {each for name in RENDERED for each in name.split(" with ")}
+    said = {each for name in RENDERED for each in name.split(" with ")} | {"forwarder"}  # production has it
     assert said == {path.name for kind in ("overlays", "components") for path in (K8S / kind).iterdir()}
 
 
+PODS = {"stillwatch-worker": "StatefulSet", "stillwatch-forwarder": "Deployment"}
+
+
+def pod(name: str, objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """The template of the pods of a component."""
+    found: dict[str, Any] = named(PODS[name], objects)[name]["spec"]["template"]
+    return found
+
+
+@pytest.mark.parametrize("name", PODS)
 @pytest.mark.parametrize("rendered", ["production"], indirect=True)
-def test_prometheus_finds_the_workers_and_may_reach_them(objects: list[dict[str, Any]]) -> None:
-    monitor = named("PodMonitor", objects)["stillwatch-worker"]["spec"]
-    template = named("StatefulSet", objects)["stillwatch-worker"]["spec"]["template"]
+def test_prometheus_finds_the_pods_and_may_reach_them(objects: list[dict[str, Any]], name: str) -> None:
+    monitor = named("PodMonitor", objects)["stillwatch"]["spec"]
+    template = pod(name, objects)
     assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     (endpoint,) = monitor["podMetricsEndpoints"]
     (port,) = template["spec"]["containers"][0]["ports"]
-    (rule,) = named("NetworkPolicy", objects)["stillwatch-worker"]["spec"]["ingress"]
+    (rule,) = named("NetworkPolicy", objects)[name]["spec"]["ingress"]
     assert endpoint["port"] == port["name"] == rule["ports"][0]["port"]
+
+
+@pytest.mark.parametrize("rendered", ["dev", "production"], indirect=True)
+def test_the_memory_limit_holds_what_a_worker_may_remember(objects: list[dict[str, Any]]) -> None:
+    """400 MB, and 2 KiB for each account."""
+    (container,) = pod("stillwatch-worker", objects)["spec"]["containers"]
+    limit = container["resources"]["limits"]["memory"]
+    number, unit = int(limit[:-2]), limit[-2:]
+    names = {source["configMapRef"]["name"] for source in container["envFrom"]}
+    variables = [named("ConfigMap", objects)[name]["data"] for name in names]
+    (accounts,) = (int(each["STILLWATCH_PROFILES"]) for each in variables if "STILLWATCH_PROFILES" in each)
+    assert 400e6 + 2_048 * accounts < number * {"Mi": 2**20, "Gi": 2**30}[unit]
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -212,10 +234,11 @@ def test_only_pods_that_talk_to_kafka_may(objects: list[dict[str, Any]]) -> None
     """The listener lets in the label that workers carry, and a policy lets them out to it and denies the rest."""
     (kafka,) = named("Kafka", objects).values()
     (listener,) = kafka["spec"]["kafka"]["listeners"]
-    worker = named("StatefulSet", objects)["stillwatch-worker"]["spec"]["template"]["metadata"]["labels"]
     peers = [peer["podSelector"]["matchLabels"] for peer in listener["networkPolicyPeers"]]
-    assert any(peer.items() <= worker.items() for peer in peers)
     policies = named("NetworkPolicy", objects)
     assert policies["stillwatch-default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    ports = {port["port"] for rule in policies["stillwatch-worker"]["spec"]["egress"] for port in rule["ports"]}
-    assert ports == {53, listener["port"]}
+    for name in PODS.keys() & policies.keys():
+        labels = pod(name, objects)["metadata"]["labels"]
+        assert any(peer.items() <= labels.items() for peer in peers)
+        ports = {port["port"] for rule in policies[name]["spec"]["egress"] for port in rule["ports"]}
+        assert ports == {53, listener["port"]}
