@@ -121,7 +121,8 @@ def new_watch(
     campaigns: Shelf | None = None,
     register: Register | None = None,
 ) -> tuple[Watch, Wire]:
-    nothing, register = Nothing(), register or Register(settings.partitions)
+    nothing = Nothing()
+    register = Register(settings.partitions) if register is None else register
     wire, clock = Wire(), Clock()
     means = Means(settings, Outbox(wire.send, settings), Metrics(CollectorRegistry()), clock, lambda: clock.utc_ms, T0)
     requests = partial(
