@@ -13,23 +13,41 @@ from stories import DAY, HOUR, MINUTE, SECOND, T0, Raw, request
 from gateway.request import Request, encode
 from sinks.policy import Policy
 from streams.batch import Record, read
+from streams.campaigns import Outcome as Found
 from streams.cli import main
 from streams.evaluate.arena import Job, Plan, Played, evaluate, jobs, play
 from streams.evaluate.baselines import DAILY_QUOTA, FixedRules, Prada, RateLimit
-from streams.evaluate.judge import LADDER, THROTTLE, Act, Ledger, days_at, interval, median_hours, share_before
-from streams.evaluate.play import Backdrop, Campaign, Sent, Table, batches, merged, sent, stripped
+from streams.evaluate.hydra import Campaign
+from streams.evaluate.judge import (
+    LADDER,
+    THROTTLE,
+    Act,
+    Ledger,
+    days_at,
+    interval,
+    median_hours,
+    share_before,
+    share_of_all_before,
+)
+from streams.evaluate.membership import Membership, matched
+from streams.evaluate.play import Backdrop, Sent, Table, batches, merged, sent, stripped
 from streams.evaluate.report import encoded, report
 from streams.evaluate.watchers import Baseline, Seen, Stillwatch, Watcher, watchers
 from streams.simulate.accounts import DAY_MS
+from streams.simulate.attacks import Scenario, campaign
 from streams.simulate.families import FAMILIES, campaigns
+from streams.simulate.honest import Spread
 from streams.simulate.lookalikes import LOOKALIKES, lookalikes
 from streams.simulate.prompts import Prompts
 from streams.simulate.stream import MONDAY, Stream, simulate
+from streams.standing import Standing
+from streams.standing import encode as encode_standing
 
 WATCH, VERIFY = LADDER.index("watch") + 1, LADDER.index("verify") + 1
 SMALL = Plan(
-    families=("search", "hydra 50"), days=0.5, calm=0.25, backdrop=12, parts=1, crowd=10, each=0, honest_days=0.5
-)
+    families=("search", "hydra 0"), crowds=("class",), days=0.5, calm=0.25, backdrop=12, wide=12, wide_days=0.5,
+    crowd_days=0.7, parts=1, crowd=10, each=0, honest_days=0.5,
+)  # fmt: skip
 
 
 def ledger_of(sends: Iterable[tuple[str, int]], acts: Iterable[Act]) -> Ledger:
@@ -186,33 +204,80 @@ def test_batches_close_after_five_minutes_or_a_thousand_requests() -> None:
     assert [len(batch) for batch in batches(dense)] == [1_000, 1_000, 500]
 
 
-def test_an_account_that_was_throttled_is_replaced_and_its_cover_goes_with_it() -> None:
-    end_at = MONDAY + DAY
-    prompts = Prompts(1)
-    stream = Stream(campaigns(["hydra 50"], 1, MONDAY, end_at, prompts, MONDAY), prompts, MONDAY, end_at)
-    places = {label.account for label in stream.labels}
-    table = Table(Quota())
-    campaign = Campaign(stream, 1, stripped(()), replaced=True)
-    backdrop = Backdrop(np.zeros(0, np.int64), [], [])
-    for batch in batches(merged(backdrop, 0, campaign.against(table.ledger))):
+def hydra(days: float, **changes: object) -> tuple[Stream, Scenario]:
+    """Eight places of a hydra with half cover, two hundred requests a day each."""
+    scenario = FAMILIES["hydra 50"]._replace(accounts=8, daily=100, requests=None, staggered=0.0, **changes)
+    end_at, prompts = MONDAY + int(days * DAY), Prompts(1)
+    return Stream(campaign("hydra 50", scenario, 1, MONDAY, end_at, prompts, MONDAY), prompts, MONDAY, end_at), scenario
+
+
+def played_against(quota: Quota, stream: Stream, scenario: Scenario) -> tuple[Ledger, Campaign]:
+    """What a campaign did before a watcher that throttles what exceeds a quota."""
+    table, attack = Table(quota), Campaign(stream, 1, stripped(()), scenario)
+    for batch in batches(merged(Backdrop(np.zeros(0, np.int64), [], []), 0, 2 * MONDAY, attack.against(table.ledger))):
         table.take(batch)
-    accounts = table.ledger.accounts
-    assert places < set(accounts)
-    assert len(accounts) > 5 * len(places)
-    assert set(accounts) <= set(campaign.names)
-    # Five minutes of an account's traffic are a few requests: none gets far beyond the ten.
-    assert max(sum(day > 0 for day in met.days.values()) for met in accounts.values()) <= 2
-    assert all(met.sent < 30 for met in accounts.values())
-    # Every request of the campaign was sent by an account that had met nothing, so all of it was served.
-    assert share_before(accounts.values(), THROTTLE)[0] > 0.9
+    return table.ledger, attack
+
+
+def test_an_account_that_was_throttled_is_replaced_after_some_hours_and_its_cover_goes_with_it() -> None:
+    ledger, attack = played_against(Quota(), *hydra(2.0, delivery=Spread(3, 0.0)))
+    assert set(ledger.accounts) <= set(attack.names)
+    # Eight places, each with its first account and three replacements.
+    assert len(ledger.accounts) == attack.accounts_used == 8 * 4
+    began = sorted(met.first_at for met in ledger.accounts.values())
+    throttled = sorted(met.at[THROTTLE] for met in ledger.accounts.values())
+    # The first replacement came three hours after the first throttle was noticed, and not before.
+    assert began[8] >= throttled[0] + 3 * HOUR
+    # Customers go along: most replacements, too, send for somebody.
+    assert sum(met.covered > 0 for met in ledger.accounts.values()) > 16
+    # The quota is ten requests; a batch may hold some more. What came while the seller took his time was not served.
+    served = [met.served_before(THROTTLE)[0] + met.covered_before[THROTTLE] for met in ledger.accounts.values()]
+    assert all(10 <= count < 60 for count in served)
+    wanted = sum(met.sent + met.covered for met in ledger.accounts.values())
+    assert share_of_all_before(ledger.accounts.values(), THROTTLE) == sum(served) / wanted < 0.5
+
+
+def test_nothing_that_one_can_buy_stays_with_a_replacement() -> None:
+    stream, scenario = hydra(1.0, delivery=Spread(1, 0.0))
+    ledger = Ledger()
+    attack = Campaign(stream, 1, stripped(()), scenario)
+    found: dict[str, list[Request]] = {}
+    for one in attack.against(ledger):
+        request_ = msgspec.json.decode(one.line, type=Request)
+        found.setdefault(one.account, []).append(request_)
+        ledger.send(one.account, one.at, 0, 0)
+        if len(found[one.account]) == 5:
+            ledger.act(Act(one.account, THROTTLE, one.at))
+    assert len(found) == 8 * 4
+    for field in ("payment", "org", "key", "ip"):
+        shown = [{getattr(one, field) for one in requests} - {None} for requests in found.values()]
+        assert sum(map(len, shown)) == len(set().union(*shown)), field
+    ids = [one.id for requests in found.values() for one in requests]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_hydra_begins_over_days_and_ends_when_it_has_what_it_wants() -> None:
+    prompts = Prompts(3)
+    stream = Stream(campaigns(["hydra 90"], 3, MONDAY, MONDAY + 14 * DAY, prompts, MONDAY), prompts, MONDAY, 2 * MONDAY)
+    cover = {account.tag for account in stream.accounts if account.cover}
+    own = [one for one in stream if one.id.partition("-")[0] not in cover]
+    # 500 accounts x 400 requests, nine tenths of them cover.
+    assert len(own) == pytest.approx(20_000, rel=0.02)
+    assert max(one.at for one in own) < MONDAY + 12 * DAY
+    first = {one.account: one.at for one in reversed(own)}
+    assert len(first) == 500
+    # Half of them have begun after a day.
+    assert sum(at < MONDAY + DAY for at in first.values()) == pytest.approx(250, abs=40)
 
 
 def test_honest_traffic_and_a_campaign_are_merged_in_time() -> None:
     honest = [Sent(T0 + number * MINUTE, b"", "honest", 0, 0) for number in range(5)]
     backdrop = Backdrop(np.array([one.at for one in honest]), honest, [])
     attack = [Sent(T0 + minutes * MINUTE, b"", "attack", 0, 0) for minutes in (1, 2, 9)]
-    mixed = list(merged(backdrop, 1, iter(attack)))
+    mixed = list(merged(backdrop, T0 + MINUTE, T0 + 5 * MINUTE, iter(attack)))
     assert [one.account[0] for one in mixed] == list("hahahha")
+    # Nothing honest from the last minute on.
+    assert [one.account[0] for one in merged(backdrop, T0 + MINUTE, T0 + 4 * MINUTE, iter(attack))] == list("hahaha")
     assert all(earlier.at <= later.at for earlier, later in pairwise(mixed))
     assert backdrop.before(T0 + 2 * MINUTE) == 2
 
@@ -324,14 +389,19 @@ def test_a_small_arena_is_played_to_the_end_and_twice_alike() -> None:
     first, second = (report(SMALL, evaluate(SMALL)) for _ in range(2))
     assert encoded(first) == encoded(second)
     ours = first.watchers["stillwatch"]
-    assert [family.family for family in ours.families] == ["search", "hydra 50"]
+    assert [family.family for family in ours.families] == ["search", "hydra 0"]
     search, hydra = ours.families
     # A quarter of a day of 9,000 a day from each of two accounts.
     assert search.requests == pytest.approx(4_500, rel=0.1)
     assert search.accounts == 2
     assert hydra.group == "replaced accounts"
-    # 50 accounts and 120 requests a day, cover not counted.
-    assert hydra.requests == pytest.approx(1_500, rel=0.2)
+    # Of 500 accounts an eighth have begun, on average an eighth of a day ago, at 40 requests a day.
+    assert hydra.requests == pytest.approx(62 * 0.125 * 40, rel=0.4)
+    assert [(row.family, row.requests) for row in first.campaigns] == [("hydra 0", hydra.requests)]
+    assert [row.crowd for row in first.crowds] == ["class"]
+    assert 40 < first.crowds[0].accounts <= 60
+    # Crowds have a table of their own: they are no honest accounts of the other one.
+    assert "class" not in {row.kind for row in ours.honest}
     for family in ours.families:
         shares = [family.before[rung] for rung in LADDER]
         assert shares == sorted(shares)
@@ -342,20 +412,34 @@ def test_a_small_arena_is_played_to_the_end_and_twice_alike() -> None:
 
 
 def test_processes_side_by_side_find_the_same() -> None:
-    plan = Plan(families=("search",), days=0.3, calm=0.25, backdrop=5, parts=0)
+    plan = Plan(families=("search",), crowds=(), days=0.3, calm=0.25, backdrop=5, parts=0)
     alone, together = (report(plan, evaluate(plan, processes=processes)) for processes in (1, 2))
     assert encoded(alone) == encoded(together)
 
 
 def test_jobs_and_plans() -> None:
-    plan = Plan(seeds=(1, 2), families=("bulk",), parts=1)
+    plan = Plan(seeds=(1, 2), families=("bulk",), crowds=("tool",), parts=1)
     assert jobs(plan) == [
         Job("honest", 1, "part 0"), Job("honest", 2, "part 0"), Job("family", 1, "bulk"), Job("family", 2, "bulk"),
+        Job("crowd", 1, "tool"), Job("crowd", 2, "tool"),
     ]  # fmt: skip
     with pytest.raises(ValueError, match="unknown family 'bulky'; known: harvest, "):
         Plan(families=("bulky",))
     with pytest.raises(ValueError, match="unknown evidence 'volum'; known: volume, "):
         Plan(dropped=("volum",))
+
+
+def test_members_are_whoever_was_named_and_keep_the_harshest_that_their_campaign_earned() -> None:
+    found = Membership()
+    standing = {"campaign": "c1", "until": T0 + DAY, "score": 0.9}
+    for at, action in ((T0, "watch"), (T0 + HOUR, "throttle"), (T0 + 2 * HOUR, "watch")):
+        told_ = encode_standing(Standing(at=at, action=action, **standing))
+        found.hear(Found(standings=[("a", told_), ("b", told_), ("gone", None)]))
+    assert found.members == {"a": (THROTTLE, T0), "b": (THROTTLE, T0)}
+    match = matched(found.members, {"a": None, "c": None, "d": None, "e": None})
+    # One of two named was meant, and one of four meant was named.
+    assert (match.precision, match.recall) == (0.5, 0.25)
+    assert matched([], {"a": None}).precision == 1.0
 
 
 def test_bystanders_are_told_from_attackers() -> None:
@@ -384,7 +468,9 @@ def test_the_picture_is_drawn_in_two_formats(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from streams.evaluate.picture import draw
 
-    plan = Plan(families=("search",), days=0.3, calm=0.25, backdrop=5, parts=1, crowd=5, each=0, honest_days=0.2)
+    plan = Plan(
+        families=("search",), crowds=(), days=0.3, calm=0.25, backdrop=5, parts=1, crowd=5, each=0, honest_days=0.2
+    )
     found = report(plan, evaluate(plan))
     paths = draw(found, tmp_path / "arena.svg")
     assert [path.name for path in paths] == ["arena.png", "arena.svg"]

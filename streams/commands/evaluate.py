@@ -15,6 +15,7 @@ from .terminal import BAD_INPUT, console, fail, opened
 @click.option("--report", "out", type=click.Path(path_type=Path), help="Write all numbers here as JSON.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="Seed of the streams; may be repeated.  [default: 1]")
 @click.option("--family", "families", multiple=True, help="Family to play, or none; may be repeated.  [default: all]")
+@click.option("--crowd", "crowds", multiple=True, help="Honest crowd, or none; may be repeated.  [default: all]")
 @click.option("--without", "dropped", multiple=True, help="Evidence the detector goes without; may be repeated.")
 @click.option("--without-field", "without", multiple=True, help="Field no request has, such as ip; may be repeated.")
 @click.option("--ablations", is_flag=True, help="Tell what each kind of evidence is worth; leaves the baselines out.")
@@ -26,6 +27,7 @@ def evaluate(
     out: Path | None,
     seeds: tuple[int, ...],
     families: tuple[str, ...],
+    crowds: tuple[str, ...],
     dropped: tuple[str, ...],
     without: tuple[str, ...],
     ablations: bool,
@@ -49,12 +51,15 @@ def evaluate(
     from ..evaluate import report as reporting
     from ..evaluate.arena import Plan, jobs
     from ..evaluate.arena import evaluate as played
+    from ..evaluate.groups import gathered_table, hunted_table
+    from ..simulate.crowds import CROWDS
     from ..simulate.families import FAMILIES
 
     chosen = tuple(name for name in families if name != "none") if families else tuple(FAMILIES)
+    gathering = tuple(name for name in crowds if name != "none") if crowds else tuple(CROWDS)
     try:
         plan = Plan(
-            seeds=seeds or (1,), families=chosen, traces=traces, without=without, dropped=dropped,
+            seeds=seeds or (1,), families=chosen, crowds=gathering, traces=traces, without=without, dropped=dropped,
             ablations=ablations, policy=policy,
         )  # fmt: skip
         Policy.load(policy)
@@ -78,6 +83,10 @@ def evaluate(
     screen = console()
     if plan.families:
         screen.print(reporting.families_table(found))
+    if found.campaigns:
+        screen.print(hunted_table(found.campaigns))
+    if found.crowds:
+        screen.print(gathered_table(found.crowds))
     screen.print(reporting.honest_table(found))
     screen.print(reporting.reliability_table(found))
     if ablations:

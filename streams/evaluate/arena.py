@@ -15,15 +15,18 @@ from models.score import NAMES
 from sinks.policy import Policy
 from sinks.rules import Exempt
 
-from ..simulate.accounts import DAY_MS, Label
+from ..simulate.accounts import DAY_MS, Account, Label
+from ..simulate.crowds import CROWDS, crowded
 from ..simulate.families import FAMILIES, campaigns
 from ..simulate.lookalikes import lookalikes
 from ..simulate.prompts import Prompts
 from ..simulate.stream import MONDAY, Stream, crowd
 from ..simulate.traces import recorded
+from .hydra import Campaign
 from .judge import Met
-from .play import Backdrop, Campaign, Strip, Table, batches, merged, sent, stripped
-from .watchers import watchers
+from .membership import Membership
+from .play import Backdrop, Strip, Table, batches, merged, sent, stripped
+from .watchers import WATCHERS, Stillwatch, watchers
 
 EXEMPT_KIND: Final = "licensed"
 """Lookalikes that the arena's policy exempts."""
@@ -35,14 +38,19 @@ class Plan:
 
     Each family meets the same `backdrop` of honest accounts for `days` days and begins after `calm` of them. Honest
     accounts are judged apart, without attacks, in `parts` streams of `crowd` accounts and `each` of every lookalike
-    over `honest_days` days.
+    over `honest_days` days. Families that have an end of their own, and honest crowds, are met by `wide` accounts, for
+    `wide_days` and `crowd_days`.
     """
 
     seeds: tuple[int, ...] = (1,)
     families: tuple[str, ...] = tuple(FAMILIES)
+    crowds: tuple[str, ...] = tuple(CROWDS)
     days: float = 5.0
     calm: float = 2.0
     backdrop: int = 150
+    wide: int = 300
+    wide_days: float = 14.0
+    crowd_days: float = 7.0
     parts: int = 2
     crowd: int = 250
     each: int = 2
@@ -57,7 +65,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         stripped(self.without)
-        for kind, names, known in (("family", self.families, FAMILIES), ("evidence", self.dropped, NAMES)):
+        for kind, names, known in (
+            ("family", self.families, FAMILIES), ("crowd", self.crowds, CROWDS), ("evidence", self.dropped, NAMES),
+        ):  # fmt: skip
             for name in names:
                 if name not in known:
                     raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
@@ -66,7 +76,7 @@ class Plan:
 class Job(NamedTuple):
     """One stream to play."""
 
-    kind: Literal["honest", "recorded", "family"]
+    kind: Literal["honest", "recorded", "family", "crowd"]
     seed: int
     name: str
 
@@ -74,20 +84,23 @@ class Job(NamedTuple):
 class Played(NamedTuple):
     """What came of a job: for each watcher the accounts it met, and what these accounts are.
 
-    `truth` gives an account's label (honest, lookalike, attack) and its kind, or for an attack its family. In a
-    family's job `accounts` holds bystanders too: honest accounts of the backdrop.
+    `truth` gives an account's label (honest, lookalike, attack; crowd for the members of an honest crowd) and its kind,
+    or for an attack its family. In a family's or a crowd's job `accounts` holds bystanders too: honest accounts of the
+    backdrop. `membership` is whom the detector held to be one.
     """
 
     job: Job
     accounts: Mapping[str, Mapping[str, Met]]
     truth: Mapping[str, tuple[str, str]]
+    membership: Membership = Membership()
 
 
 def jobs(plan: Plan) -> list[Job]:
     """Everything to play, the longest first."""
     found = [Job("recorded", seed, str(plan.traces)) for seed in plan.seeds if plan.traces]
     found += [Job("honest", seed, f"part {part}") for seed in plan.seeds for part in range(plan.parts)]
-    return found + [Job("family", seed, name) for seed in plan.seeds for name in plan.families]
+    found += [Job("family", seed, name) for seed in plan.seeds for name in plan.families]
+    return found + [Job("crowd", seed, name) for seed in plan.seeds for name in plan.crowds]
 
 
 def evaluate(plan: Plan, *, processes: int = 1, done: Callable[[Job], None] = lambda _: None) -> Iterator[Played]:
@@ -112,6 +125,8 @@ def play(plan: Plan, job: Job) -> Played:
     strip = stripped(plan.without)
     if job.kind == "family":
         return _family(plan, job, strip)
+    if job.kind == "crowd":
+        return _crowd(plan, job, strip)
     stream = recorded(Path(job.name), job.seed) if job.kind == "recorded" else _honest(plan, job)
     tables = _tables(plan, stream.labels)
     for batch in batches(sent(request, strip) for request in stream):
@@ -132,38 +147,55 @@ def _honest(plan: Plan, job: Job) -> Stream:
 
 
 def _family(plan: Plan, job: Job, strip: Strip) -> Played:
-    begins_at = MONDAY + int(plan.calm * DAY_MS)
-    backdrop, warm = _calm(plan, job.seed)
-    first = backdrop.before(begins_at)
+    scenario = FAMILIES[job.name]
+    wide = scenario.days is not None
+    backdrop, warm = _calm(plan, job.seed, wide=wide)
     # All in one copy: a watcher may look at another one.
     tables = deepcopy(warm)
     truth = {label.account: _truth(label) for label in backdrop.labels}
-    scenario = FAMILIES[job.name]
     # Where the campaign answers to verdicts, every watcher has its own; else one will do for all.
-    together = not scenario.replaced or plan.ablations
+    together = not scenario.replacements or plan.ablations
     apart = [list(tables.values())] if together else [[table] for table in tables.values()]
+    end_at = MONDAY + int((plan.wide_days if wide else plan.days) * DAY_MS)
     for group in apart:
         prompts = Prompts(job.seed)
-        end_at = MONDAY + int(plan.days * DAY_MS)
-        accounts = campaigns([job.name], job.seed, MONDAY, end_at, prompts, begins_at)
-        stream = Stream(accounts, prompts, MONDAY, end_at)
-        campaign = Campaign(stream, job.seed, strip, replaced=scenario.replaced)
-        for batch in batches(merged(backdrop, first, campaign.against(group[0].ledger))):
+        accounts = campaigns([job.name], job.seed, MONDAY, end_at, prompts, _begins_at(plan))
+        campaign = Campaign(Stream(accounts, prompts, MONDAY, end_at), job.seed, strip, scenario)
+        for batch in batches(merged(backdrop, _begins_at(plan), end_at, campaign.against(group[0].ledger))):
             for table in group:
                 table.take(batch)
         truth.update({account: ("attack", family) for account, family in campaign.names.items()})
     return _played(job, tables, truth)
 
 
-@lru_cache(maxsize=1)
-def _calm(plan: Plan, seed: int) -> tuple[Backdrop, dict[str, Table]]:
+def _crowd(plan: Plan, job: Job, strip: Strip) -> Played:
+    backdrop, warm = _calm(plan, job.seed, wide=True)
+    tables = deepcopy(warm)
+    truth = {label.account: _truth(label) for label in backdrop.labels}
+    end_at = MONDAY + int(plan.crowd_days * DAY_MS)
+    prompts = Prompts(job.seed)
+    accounts = crowded(job.name, job.seed, _begins_at(plan), end_at, prompts)
+    together = (sent(request, strip) for request in Stream(accounts, prompts, _begins_at(plan), end_at))
+    for batch in batches(merged(backdrop, _begins_at(plan), end_at, together)):
+        for table in tables.values():
+            table.take(batch)
+    truth.update({account.label.account: ("crowd", job.name) for account in accounts})
+    return _played(job, tables, truth)
+
+
+def _begins_at(plan: Plan) -> int:
+    return MONDAY + int(plan.calm * DAY_MS)
+
+
+@lru_cache(maxsize=2)
+def _calm(plan: Plan, seed: int, *, wide: bool) -> tuple[Backdrop, dict[str, Table]]:
     """The backdrop, and watchers that have seen the days before attacks begin: the same for every family."""
-    end_at = MONDAY + int(plan.days * DAY_MS)
+    end_at = MONDAY + int((max(plan.wide_days, plan.crowd_days) if wide else plan.days) * DAY_MS)
     prompts = Prompts(seed)
-    accounts = list(crowd(seed, MONDAY, end_at, prompts, range(plan.backdrop)))
+    accounts: list[Account] = list(crowd(seed, MONDAY, end_at, prompts, range(plan.wide if wide else plan.backdrop)))
     backdrop = Backdrop.of(Stream(accounts, prompts, MONDAY, end_at), stripped(plan.without))
     tables = _tables(plan, backdrop.labels)
-    calm = backdrop.requests[: backdrop.before(MONDAY + int(plan.calm * DAY_MS))]
+    calm = backdrop.requests[: backdrop.before(_begins_at(plan))]
     for batch in batches(calm):
         for table in tables.values():
             table.take(batch)
@@ -183,4 +215,6 @@ def _truth(label: Label) -> tuple[str, str]:
 
 
 def _played(job: Job, tables: Mapping[str, Table], truth: Mapping[str, tuple[str, str]]) -> Played:
-    return Played(job, {name: table.ledger.accounts for name, table in tables.items()}, truth)
+    ours = tables[WATCHERS[0]].watcher
+    membership = ours.membership if isinstance(ours, Stillwatch) else Membership()
+    return Played(job, {name: table.ledger.accounts for name, table in tables.items()}, truth, membership)

@@ -40,6 +40,8 @@ class Met:
 
     sent: int = 0
     """Requests, without cover traffic."""
+    covered: int = 0
+    """Requests of unrelated customers that hide the others."""
     reasoning: int = 0
     """Reasoning tokens of these."""
     output: int = 0
@@ -48,6 +50,8 @@ class Met:
     """When it first met each height or a higher one."""
     before: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Requests and reasoning tokens sent by then."""
+    covered_before: dict[int, int] = field(default_factory=dict)
+    """Requests of unrelated customers sent by then."""
     rises: list[tuple[float, int]] = field(default_factory=list)
     """Each new maximum of what speaks against it, and the requests sent by then."""
     days: dict[int, int] = field(default_factory=dict)
@@ -86,7 +90,9 @@ class Ledger:
         if met is None:
             met = self.accounts[account] = Met(first_at=at)
         met.days.setdefault(at // DAY_MS, 0)
-        if not cover:
+        if cover:
+            met.covered += 1
+        else:
             met.sent += 1
             met.reasoning += reasoning
             met.output += output
@@ -97,6 +103,7 @@ class Ledger:
         for height in range(1, act.height + 1):
             met.at.setdefault(height, act.at)
             met.before.setdefault(height, (met.sent, met.reasoning))
+            met.covered_before.setdefault(height, met.covered)
         day = act.at // DAY_MS
         met.days[day] = max(met.days.get(day, 0), act.height)
 
@@ -133,6 +140,15 @@ def share_before(accounts: Iterable[Met], height: int) -> tuple[float, float]:
         before += requests
         before_reasoning += tokens
     return before / max(sent, 1), before_reasoning / max(reasoning, 1)
+
+
+def share_of_all_before(accounts: Iterable[Met], height: int) -> float:
+    """The share of all requests, those of unrelated customers included, served before a rung; of nothing it is 0."""
+    wanted = served = 0
+    for met in accounts:
+        wanted += met.sent + met.covered
+        served += met.served_before(height)[0] + met.covered_before.get(height, met.covered)
+    return served / max(wanted, 1)
 
 
 def median_hours(accounts: Iterable[Met], height: int) -> float | None:

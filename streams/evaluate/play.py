@@ -1,6 +1,5 @@
 """Play: honest traffic and a campaign, merged in time, in front of one watcher."""
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -13,9 +12,9 @@ from gateway.request import Request
 from models.detector import IntVector
 
 from ..replay import BATCH, Recorded
-from ..simulate.accounts import DAY_MS, Account, Label, account_name, dice_for, token_hex
+from ..simulate.accounts import Label
 from ..simulate.stream import Stream
-from .judge import THROTTLE, Ledger
+from .judge import Ledger
 from .watchers import Watcher
 
 SPAN_MS: Final = 300_000
@@ -110,70 +109,16 @@ def batches(requests: Iterable[Sent]) -> Iterator[list[Sent]]:
         yield batch
 
 
-class Campaign:
-    """A campaign's requests in time order, each under the account that its place in the campaign has by then.
-
-    Where accounts are `replaced`, a place whose account has met a throttle or a harsher rung goes on at its next
-    request under a new one: another name, organisation, key and card, opened within the two days before. What it asks,
-    from which addresses and in which rhythm, stays: that is what the attacker cannot buy.
-    """
-
-    def __init__(self, stream: Stream, seed: int, strip: Strip, *, replaced: bool) -> None:
-        self.accounts_used = len({label.account for label in stream.labels})
-        self._stream = stream
-        self._strip = strip
-        self._seed = seed
-        self._replaced = replaced
-        self._of: dict[str, Account] = {account.tag: account for account in stream.accounts}
-        self._standing: dict[str, dict[str, str | int | None]] = {}
-        self.names: dict[str, str] = {
-            account.label.account: account.label.scenario or "" for account in stream.accounts
-        }
-
-    def against(self, ledger: Ledger) -> Iterator[Sent]:
-        """The requests, as the campaign answers to what the ledger says. Once."""
-        for request in self._stream:
-            cover = self._of[request.id.partition("-")[0]].cover
-            yield sent(self._dressed(request, ledger) if self._replaced else request, self._strip, cover=cover)
-
-    def _dressed(self, request: Request, ledger: Ledger) -> Request:
-        place = request.account
-        identity = self._standing.get(place)
-        name = place if identity is None else str(identity["account"])
-        if ledger.height(name) >= THROTTLE:
-            identity = self._standing[place] = self._new_identity(request, name)
-        if identity is None:
-            return request
-        tag = zlib.crc32(f"{identity['account']} {request.id}".encode())
-        session = request.session and f"{request.session}.{self.accounts_used:x}"
-        number = request.id.partition("-")[2]
-        return msgspec.structs.replace(request, id=f"{tag:08x}-{number}", session=session, **identity)
-
-    def _new_identity(self, request: Request, before: str) -> dict[str, str | int | None]:
-        self.accounts_used += 1
-        dice = dice_for(self._seed, "replacement", before)
-        known = request.key is not None
-        account = account_name(dice)
-        self.names[account] = self.names[request.account]
-        return {
-            "account": account,
-            "org": f"org-{token_hex(dice)[:10]}" if known else None,
-            "key": token_hex(dice) if known else None,
-            "payment": token_hex(dice) if known else None,
-            "opened_at": request.at - int(dice.integers(DAY_MS // 12, 2 * DAY_MS)) if known else None,
-        }
-
-
-def merged(backdrop: Backdrop, first: int, campaign: Iterable[Sent]) -> Iterator[Sent]:
-    """The backdrop from its request number `first` on, and a campaign, in time order.
+def merged(backdrop: Backdrop, start_at: int, end_at: int, campaign: Iterable[Sent]) -> Iterator[Sent]:
+    """The backdrop from one instant to before another (ms), and a campaign, in time order.
 
     The campaign is read one request ahead, not more: what it sends depends on what was decided before.
     """
-    position = first
-    at, requests = backdrop.at, backdrop.requests
+    position, end = backdrop.before(start_at), backdrop.before(end_at)
+    at, requests = backdrop.at[:end], backdrop.requests
     for one in campaign:
         until = int(np.searchsorted(at, one.at, side="right"))
         yield from requests[position:until]
         position = max(position, until)
         yield one
-    yield from requests[position:]
+    yield from requests[position:end]

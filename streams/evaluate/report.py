@@ -15,6 +15,7 @@ from sinks.rules import Budget
 
 from ..simulate.families import FAMILIES
 from .arena import EXEMPT_KIND, Plan, Played
+from .groups import Gathered, Hunted, gathered, hunted
 from .judge import LADDER, THROTTLE, Met, days_at, interval, median_hours, share_before
 from .watchers import OWN, WATCHERS
 
@@ -151,6 +152,8 @@ class Report(msgspec.Struct, frozen=True):
     recorded: str | None
     reliability: list[Bin]
     ablations: list[Ablation]
+    campaigns: list[Hunted]
+    crowds: list[Gathered]
     watchers: dict[str, Watched]
 
 
@@ -167,6 +170,8 @@ def report(plan: Plan, results: Iterable[Played]) -> Report:
         simulated=SIMULATED,
         recorded=RECORDED if plan.traces else None,
         reliability=_reliability(played),
+        campaigns=hunted(played),
+        crowds=gathered(played),
         watchers={
             name: _watched(name, played, policy.budget) for name in (WATCHERS[:1] if plan.ablations else WATCHERS)
         },
@@ -198,10 +203,10 @@ def _reliability(played: Sequence[Played]) -> list[Bin]:
     """Account-days by the highest score of each, and how many were an attacker's. Bystanders and licensed accounts
     count in none; accounts of extraction size count."""
     found: list[tuple[float, bool]] = []
-    for job, accounts, truth in played:
+    for job, accounts, truth, _ in played:
         for account, met in accounts[WATCHERS[0]].items():
             label, kind = truth[account]
-            if kind != EXEMPT_KIND and (label == "attack" or job.kind != "family"):
+            if kind != EXEMPT_KIND and (label == "attack" or job.kind not in ("family", "crowd")):
                 found += [(score, label == "attack") for score in met.scores.values() if score > 0]
     scores, attacks = (np.array(column) for column in zip(*found, strict=True)) if found else (np.zeros(0),) * 2
     bins = []
@@ -218,13 +223,15 @@ def _watched(name: str, played: Sequence[Played], budget: Budget) -> Watched:
     kinds: dict[tuple[str, str], dict[str, Met]] = defaultdict(dict)
     large: dict[str, Met] = {}
     bystanders = set()
-    for job, accounts, truth in played:
+    for job, accounts, truth, _ in played:
         for account, met in accounts[name].items():
             label, kind = truth[account]
             number = f"{job.seed} {job.name} {account}"
             if label == "attack":
                 attacks[kind].append(met)
-            elif job.kind == "family":
+            elif label == "crowd":
+                continue
+            elif job.kind in ("family", "crowd"):
                 bystanders |= {(job.seed, account)} if met.height >= THROTTLE else set()
             elif kind != EXEMPT_KIND and _of_extraction_size(met, budget):
                 large[number] = met
@@ -259,7 +266,7 @@ def _of_extraction_size(met: Met, budget: Budget) -> bool:
 
 
 def _group(family: str, accounts: Sequence[Met]) -> str:
-    if family in FAMILIES and FAMILIES[family].replaced:
+    if family in FAMILIES and FAMILIES[family].replacements:
         return "replaced accounts"
     if max(met.sent for met in accounts) > LOUD:
         return "loud accounts"

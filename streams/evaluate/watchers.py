@@ -19,6 +19,7 @@ from ..profiles import Block
 from ..replay import Recorded
 from .baselines import FixedRules, RateLimit
 from .judge import LADDER, Act
+from .membership import Membership
 
 
 class Seen(NamedTuple):
@@ -62,6 +63,7 @@ class Stillwatch:
         policy = msgspec.structs.replace(policy, brake=None)
         self.pipeline = Ablated(policy, dropped) if dropped else Pipeline(policy)
         self.campaigns = Campaigns(policy)
+        self.membership = Membership()
         self.haste = np.zeros(0)
         """Of the accounts of the last batch."""
 
@@ -71,6 +73,7 @@ class Stillwatch:
         decisions = outcome.decisions
         if outcome.sightings is not None:
             found = self.campaigns.process([Recorded(None, outcome.sightings, 0)])
+            self.membership.hear(found)
             decisions += pipeline.stand(found.standings)
         acts = [
             Act(verdict.value, LADDER.index(verdict.action) + 1, verdict.at)

@@ -75,8 +75,19 @@ class Scenario(NamedTuple):
     """The model that it goes over to when half of its time is gone."""
     cover: float = 0.0
     """Share of each account's requests that are unrelated customers'."""
-    replaced: bool = False
-    """Whether an account that was acted on is replaced at once. Only the arena acts on accounts."""
+    lasts: float | None = None
+    """Days that each account works, where the campaign has an end of its own; `requests` are spread over them."""
+    staggered: float = 0.0
+    """Days over which the accounts begin, one after the other."""
+    replacements: int = 0
+    """How often a place whose account was acted on gets another account. Only the arena acts on accounts."""
+    delivery: Spread = Spread(1, 0)
+    """Hours until a seller delivers it. Until then the place goes on with the account that was acted on."""
+
+    @property
+    def days(self) -> float | None:
+        """Days from the first request to the last, where the campaign has an end of its own."""
+        return None if self.lasts is None else self.lasts + self.staggered
 
 
 def rotating(dice: np.random.Generator) -> list[Place]:
@@ -98,6 +109,12 @@ def resold(dice: np.random.Generator) -> list[Place]:
 def servers(dice: np.random.Generator) -> list[Place]:
     """One to four rented servers, as an honest batch job has them."""
     return [places.server(dice) for _ in range(int(dice.integers(1, 5)))]
+
+
+def pool_of_homes(dice: np.random.Generator) -> list[Place]:
+    """Residential proxies that one account alone uses: thirty households of one country."""
+    country = places.HOMES[int(dice.integers(len(places.HOMES)))][1]
+    return [places.home(dice, country) for _ in range(30)]
 
 
 def households(dice: np.random.Generator) -> list[Place]:
@@ -185,8 +202,9 @@ def campaign(
 ) -> list[Account]:
     """The accounts of one scenario, from `begins_at` (ms; default: its share of the stream) to the end.
 
-    They are opened within the two days before; each works its part of one question list, a few seconds apart. Cover
-    traffic comes as accounts of its own, of the same name as the one they cover.
+    Each is opened within the two days before it begins, and works its part of one question list; they begin a few
+    seconds apart, or over the days of a staggered scenario. Cover traffic comes as accounts of its own, of the same
+    name as the one they cover.
     """
     if begins_at is None:
         begins_at = start_at + int(scenario.begins * (end_at - start_at))
@@ -199,6 +217,8 @@ def campaign(
     accounts = []
     for i in range(scenario.accounts):
         dice = dice_for(seed, name, i)
+        joined_at = begins_at + int(dice_for(seed, name, i, "joined").random() * scenario.staggered * DAY_MS)
+        until = end_at if scenario.lasts is None else min(end_at, joined_at + int(scenario.lasts * DAY_MS))
         account = Account(
             label=Label(
                 account=account_name(dice),
@@ -215,32 +235,32 @@ def campaign(
             org=f"org-{token_hex(dice)[:10]}",
             key=token_hex(dice),
             plan=scenario.plan,
-            opened_at=begins_at - int(dice.integers(DAY_MS // 12, 2 * DAY_MS)),
+            opened_at=joined_at - int(dice.integers(DAY_MS // 12, 2 * DAY_MS)),
             pathway="first_party" if i % 4 else "reseller",
             payment=cards[i // scenario.cards],
             billing_country="US",
             lacks=lacking(dice),
         )
-        first_at = begins_at + int(dice.integers(0, 5_000))
+        first_at = joined_at + int(dice.integers(0, 5_000))
         if scenario.plan is None:
-            _liken(account, scenario, client, begins_at, i, dice_for(seed, name, i, "likeness"))
+            _liken(account, scenario, client, joined_at, i, dice_for(seed, name, i, "likeness"))
         asked = _asked(scenario, account, dice, first_at, partial(_part, scenario, pool, i))
-        rows = in_order(asked, begins_at, end_at)
-        account.rows = _turned(scenario, account, rows, (begins_at + end_at) // 2, dice_for(seed, name, i, "turns"))
+        rows = in_order(asked, begins_at, until)
+        account.rows = _turned(scenario, account, rows, (joined_at + until) // 2, dice_for(seed, name, i, "turns"))
         accounts.append(account)
         if scenario.cover:
-            accounts += _covers(scenario, account, dice_for(seed, name, i, "cover"), begins_at, end_at, prompts)
+            accounts += _covers(scenario, account, dice_for(seed, name, i, "cover"), joined_at, until, prompts)
     return accounts
 
 
 def _liken(
-    account: Account, scenario: Scenario, client: str, begins_at: int, number: int, dice: np.random.Generator
+    account: Account, scenario: Scenario, client: str, joined_at: int, number: int, dice: np.random.Generator
 ) -> None:
     """Give an account what an honest one of its size may have too. Every second one is old: it was bought."""
     account.plan = ("pro", "team", "scale", "pay_as_you_go")[int(dice.integers(4))]
     account.pathway = "first_party" if dice.random() < 0.8 else "cloud-east"
     if number % 2:
-        account.opened_at = begins_at - int(Spread(140, 1.3).draw(dice, 1)[0]) * DAY_MS
+        account.opened_at = joined_at - int(Spread(140, 1.3).draw(dice, 1)[0]) * DAY_MS
     if scenario.apart:
         account.places = scenario.addresses(dice)
     if "identity" not in account.lacks:

@@ -14,9 +14,9 @@ from .attacks import (
     campaign,
     graded,
     households,
+    pool_of_homes,
     reasoned,
     rented,
-    resold,
     rotating,
     servers,
 )
@@ -68,8 +68,19 @@ _REASONING: Final = LOUD._replace(
 _QUIET: Final = LOUD._replace(accounts=4, daily=1_500, workers=4)
 _LIST: Final = _REASONING._replace(apart=False, addresses=rented, cards=5, workers=2, requests=25_000)
 _HYDRA: Final = _REASONING._replace(
-    accounts=50, daily=120, workers=1, apart=False, addresses=resold, cards=8, replaced=True
-)
+    accounts=500, daily=40, workers=1, requests=200_000, lasts=10.0, staggered=2.0,
+    addresses=pool_of_homes, cards=1, replacements=3, delivery=Spread(6, 0.6),
+)  # fmt: skip
+"""Five hundred accounts that send 400 requests each within ten days. No two have an address, a card, an organisation or
+a key in common, and they begin over two days: only what they do is shared."""
+
+
+def _hydra(cover: float) -> Scenario:
+    """The same with this share of each account's requests asked by unrelated customers."""
+    return _HYDRA._replace(
+        cover=cover, daily=_HYDRA.daily * (1 - cover), requests=round((_HYDRA.requests or 0) * (1 - cover))
+    )
+
 
 FAMILIES: Final[dict[str, Scenario]] = {
     **SCENARIOS,
@@ -101,10 +112,10 @@ FAMILIES: Final[dict[str, Scenario]] = {
     "split 5": _LIST._replace(accounts=5, daily=2_500, workers=8),
     "split 50": _LIST._replace(accounts=50, daily=250),
     "split 500": _LIST._replace(accounts=500, daily=25, workers=1),
-    # An account that is acted on is replaced at once; the rest of its traffic belongs to unrelated customers.
-    "hydra 0": _HYDRA,
-    "hydra 50": _HYDRA._replace(cover=0.5),
-    "hydra 90": _HYDRA._replace(cover=0.9),
+    # An account that is acted on is replaced three times; the rest of its traffic belongs to unrelated customers.
+    "hydra 0": _hydra(0.0),
+    "hydra 50": _hydra(0.5),
+    "hydra 90": _hydra(0.9),
 }
 """Families by name. One line more is one family more."""
 
