@@ -8,7 +8,7 @@ import numpy as np
 from .detector import FloatMatrix, FloatVector, IntVector
 from .signals import SIGNALS, Kind
 
-VERSION: Final = "signals-1 ensemble-1"
+VERSION: Final = "signals-2 ensemble-1 judgement-1"
 """Which evidence a score was made of; every verdict names it."""
 
 PRIOR: Final = -6.0
@@ -20,10 +20,13 @@ ANOMALY_CAP: Final = 1.5
 HOLD_SECONDS: Final = 21_600.0
 """Evidence that is no longer seen fades with this time constant (six hours), so a pause does not wipe it out."""
 
-NAMES: Final = (*SIGNALS, "anomaly")
-"""The columns of a weight matrix."""
+OWN: Final = (*SIGNALS, "anomaly")
+"""What an account shows by itself."""
 
-_KIND_OF: Final[tuple[Kind, ...]] = (*(signal.kind for signal in SIGNALS.values()), "model")
+NAMES: Final = (*OWN, "judgement")
+"""The columns of a weight matrix: what it shows, and what people judged of others like it."""
+
+_KIND_OF: Final[tuple[Kind, ...]] = (*(signal.kind for signal in SIGNALS.values()), "model", "model")
 
 KIND_COUNTS_FROM: Final = 0.5
 """Evidence below this (odds of 1.6 to 1) is too weak to count as a kind of its own."""

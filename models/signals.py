@@ -37,13 +37,15 @@ def _settled(f: Features, requests: float) -> FloatVector:
     return n / (n + requests)
 
 
-def worth(f: Features) -> FloatVector:
-    """How much an answer can teach a student, 0 to 1: by its length, or by the probabilities that come with it.
+def worth(f: Features, reasoning: float = 0.1) -> FloatVector:
+    """How much an answer can teach a student, 0 to 1: by the length of what is shown, or by the probabilities that come
+    with it.
 
-    Source: traces that made a student average 3,000 tokens; an answer of a support bot has about 100, of a classifier
-    3. Distributions over a few dozen tokens teach as much.
+    Tokens of `reasoning` count a tenth, or not at all: they are many whatever was asked, and most APIs keep them or sum
+    them up. Source: traces that made a student average 3,000 tokens; an answer of a support bot has about 100, of a
+    classifier 3. Distributions over a few dozen tokens teach as much.
     """
-    written = log_ramp(f["output_length"], 200, 600)
+    written = log_ramp(f["output_length"] * (1.0 - (1.0 - reasoning) * np.nan_to_num(f["reasoning_share"])), 200, 600)
     distilled = ramp(f["logprobs_share"], 0.2, 0.8) * log_ramp(f["output_length"], 4, 40)
     return np.fmax(written, distilled)
 
@@ -195,7 +197,7 @@ def full_swing(f: Features) -> FloatVector:
     No evidence of its own: large honest jobs do the same. A policy that sees the exposure grow fast asks such an
     account for less evidence before it slows it down or asks who it is.
     """
-    return worth(f) * ramp(f["single_turn_share"], 0.5, 0.9) * ramp(f["busy_hours"], 4.0, 8.0)
+    return worth(f, reasoning=0.0) * ramp(f["single_turn_share"], 0.5, 0.9) * ramp(f["busy_hours"], 4.0, 8.0)
 
 
 class Signal(NamedTuple):

@@ -16,6 +16,10 @@ from .profiles import Block, clear, moment
 
 VERIFY: Final = ACTIONS.index("verify")
 
+LABELS: Final = {"confirmed": True, "false_alarm": False}
+"""Kinds that say whether an account was an attacker's: what the detectors learn from people. That somebody could show
+who they are, or could not, says little about it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:

@@ -7,7 +7,6 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
-import zstandard
 
 from gateway.feedback import Feedback
 from gateway.verdict import Exposure, Reason, Verdict
@@ -15,16 +14,16 @@ from models import score as scoring
 from models.detector import FloatMatrix, FloatVector, IntVector
 from models.ensemble import Ensemble
 from models.signals import WORDS, TermIndices, evidence, full_swing
-from models.snapshot import SnapshotError
 from sinks.alerts import Alert
 from sinks.brake import Said
 from sinks.policy import Decision, Policy
 
 from . import hearing, trust
 from .batch import Batch, Record, SetAside, read
-from .features import DETECTOR_FEATURES, Features, features, matrix
+from .features import Features, features, matrix
 from .hearing import Heard
 from .ladder import Ladder, Names
+from .learned import Learned
 from .links import Linker
 from .profiles import JUDGED_FROM, TOTALS, Block, Profiles, blank, moment, observe
 from .repeats import Repeats
@@ -67,7 +66,7 @@ class Outcome:
     unverified: FloatVector = field(default_factory=lambda: np.zeros(len(TOTALS)))
     """What was served to accounts that nobody vouches for: one number for each of TOTALS."""
     alerts: list[Alert] = field(default_factory=list)
-    """That the brake was pulled, is pulled still, or is released."""
+    """That the brake was pulled, is pulled still, or is released; that the crowd has changed."""
 
 
 class Pipeline:
@@ -84,7 +83,7 @@ class Pipeline:
         self.profiles = Profiles(most_profiles)
         self.typical = Typical()
         self.event_at = 0
-        self._detector = detector if detector is not None else Ensemble(DETECTOR_FEATURES, size=16_384)
+        self._learned = Learned(detector)
         self._said = Said()
         self._repeats = Repeats()
         self._linker = Linker()
@@ -113,6 +112,11 @@ class Pipeline:
     def accounts(self) -> int:
         """Profiles held."""
         return len(self.profiles)
+
+    @property
+    def unprotected(self) -> bool:
+        """Whether the detectors learn everything, because too much of what arrives looks extreme."""
+        return self._learned.lifted
 
     @property
     def live_count(self) -> int:
@@ -154,7 +158,7 @@ class Pipeline:
         self.profiles.put(groups.rows, block)
         self.typical.look(self.profiles, len(batch))
         decisions += self.expire(self.event_at)
-        alerts = self._brake(decisions)
+        alerts = self._brake(decisions) + self._learned.alerts(self.event_at)
         return Outcome(
             requests=len(batch),
             skipped=skipped,
@@ -233,6 +237,10 @@ class Pipeline:
             return self._erase(told)
         rows = self.profiles.rows([feedback.value])
         row, block = int(rows[0]), self.profiles.table[rows]
+        if feedback.kind in hearing.LABELS and block["evidence"].any():
+            # What it looked like when people judged it: afterwards it may be wiped out.
+            own = block["evidence"][:, : len(scoring.OWN)].astype(np.float64)
+            self._learned.learn_labels(own, np.array([hearing.LABELS[feedback.kind]]), [feedback.value])
         hearing.obey(block, told, self.policy)
         rung = int(block["rung"][0])
         block["ruled_at"] = feedback.at
@@ -268,7 +276,7 @@ class Pipeline:
         enough, own = block[judged], rows[judged]
         found = features(enough, self._watched_since)
         view = matrix(found)
-        largest = self._score(enough, found, self._detector.tail_many(view))
+        largest = self._score(enough, found, self._learned.tails(view))
         decisions = self._decide(own, enough, found, largest)
         self._learn(own, enough, view)
         block[judged] = enough
@@ -376,16 +384,12 @@ class Pipeline:
         return live
 
     def snapshot_models(self) -> bytes:
-        """What the detectors have learned, compressed: below a megabyte."""
-        return zstandard.compress(self._detector.snapshot())
+        """What was learned, compressed: below a megabyte."""
+        return self._learned.snapshot()
 
     def restore_models(self, stored: bytes) -> None:
         """Continue from what `snapshot_models` gave. Raises SnapshotError when it is not of this release."""
-        try:
-            raw = zstandard.decompress(stored)
-        except zstandard.ZstdError as error:
-            raise SnapshotError(f"stored models cannot be decompressed: {error}") from error
-        self._detector = Ensemble.restore(raw)
+        self._learned = Learned.restore(stored)
 
     def _cost(self, batch: Batch) -> FloatVector:
         per_input, per_output = self.policy.prices.per_token(batch.models)
@@ -394,10 +398,12 @@ class Pipeline:
     def _score(self, block: Block, found: Features, tail: FloatVector) -> TermIndices:
         seen = evidence(found, len(block))
         now = np.concatenate((seen.weights, scoring.anomaly(tail)[:, None]), axis=1)
-        held = scoring.hold(now, block["evidence"].astype(np.float64), block["at"] - block["scored_at"])
-        block["evidence"] = held
+        before = block["evidence"][:, : len(scoring.OWN)].astype(np.float64)
+        own = scoring.hold(now, before, block["at"] - block["scored_at"])
+        weights = np.concatenate((own, self._learned.judged(own)[:, None]), axis=1)
+        block["evidence"] = weights
         block["scored_at"] = block["at"]
-        block["score"] = scoring.score(held)
+        block["score"] = scoring.score(weights)
         return seen.terms
 
     def _learn(self, rows: IntVector, block: Block, view: FloatMatrix) -> None:
@@ -405,7 +411,7 @@ class Pipeline:
         due = np.flatnonzero(block["at"] - block["taught_at"] >= LESSON_MS)
         if len(due):
             block["taught_at"][due] = block["at"][due]
-            self._detector.learn_many(view[due], rows[due])
+            self._learned.learn(view[due], rows[due])
 
     def _decide(self, rows: IntVector, block: Block, found: Features, largest: TermIndices) -> list[Decision]:
         at = block["at"].copy()

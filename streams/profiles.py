@@ -51,7 +51,7 @@ KEPT_MS: Final = 400 * 86_400_000
 """What people have told us about an account is remembered for so long after they did, however silent the account is.
 """
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Raise it when a field is added or changes meaning, and add the layout before it to `layouts.py`: a stored profile
 is brought up to date or refused, never misread."""
 
@@ -98,7 +98,7 @@ PROFILE: Final = np.dtype(
         ("added", np.int8),  # the least that people hold it to, likewise
         ("strikes", np.uint8),  # how often it came onto a rung that costs it something
         ("shadowed", np.bool_),  # its verdict stands announced as a shadow one
-        ("spare", np.uint8, 6),
+        ("spare", np.uint8, 2),
     ]
 )
 """One profile, about 1.7 KB. Fields are views with one row an account; a whole row moves, or is stored, as one piece.

@@ -25,7 +25,10 @@ REASONS_SHOWN: Final = 5
 REASON_FROM: Final = 0.25
 """Evidence below this is noise to the person who reads the verdict."""
 
-_UNEXPLAINED: Final = {"anomaly": "its use as a whole is unlike that of other accounts"}
+_UNEXPLAINED: Final = {
+    "anomaly": "its use as a whole is unlike that of other accounts",
+    "judgement": "people confirmed attacks that looked like this one",
+}
 
 
 class Typical:

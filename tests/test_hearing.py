@@ -322,3 +322,40 @@ def test_a_profile_of_the_first_layout_is_brought_up_to_date() -> None:
 def test_a_row_of_the_first_layout_that_is_cut_short_is_refused() -> None:
     with pytest.raises(ValueError, match="account 'ada': 5 bytes, where layout 1 has 1552"):
         Pipeline(POLICY).restore([("ada", (1).to_bytes(8, "little")[:5])])
+
+
+def test_what_people_confirm_and_clear_weighs_in_on_the_next_accounts() -> None:
+    """Twenty accounts asked for reasoning and were confirmed, twenty wrote long answers only and were cleared."""
+    pipeline = Pipeline(POLICY)
+    asking = [f"asking-{n}" for n in range(20)]
+    writing = [f"writing-{n}" for n in range(20)]
+    for name in (*asking, *writing):
+        run(pipeline, _as(name))
+    before = {name: column_of(pipeline, "judgement", name) for name in (asking[0], writing[0])}
+    assert set(before.values()) == {0}
+    for n in range(20):
+        hear(pipeline, said("confirmed", asking[n]), said("false_alarm", writing[n]), first_offset=2 * n)
+    for name in ("asking-next", "writing-next"):
+        run(pipeline, _as(name))
+    assert column_of(pipeline, "judgement", "asking-next") > 0.4
+    assert column_of(pipeline, "judgement", "writing-next") < -0.4
+    again = Pipeline(POLICY)
+    again.restore_models(pipeline.snapshot_models())
+    run(again, _as("writing-next"))
+    assert column_of(again, "judgement", "writing-next") == column_of(pipeline, "judgement", "writing-next")
+
+
+def _as(name: str) -> list[Request]:
+    """An hour's harvest of an account; one whose name begins with writing asks for no reasoning."""
+    told = harvest(name, T0, 400, SECOND)
+    if name.startswith("asking"):
+        return told
+    return [
+        msgspec.structs.replace(one, sketch=one.sketch and msgspec.structs.replace(one.sketch, cues=())) for one in told
+    ]
+
+
+def column_of(pipeline: Pipeline, name: str, account: str) -> float:
+    """One column of an account's evidence."""
+    row = pipeline.profiles.rows([account])[0]
+    return float(pipeline.profiles.table["evidence"][row, NAMES.index(name)])

@@ -12,6 +12,7 @@ import pytest
 from brokers import Broker
 
 from gateway.verdict import Verdict, encode
+from models.judgement import CAP as JUDGEMENT_CAP
 from models.score import ANOMALY_CAP
 from models.signals import SIGNALS
 from streams.settings import Settings
@@ -72,6 +73,8 @@ def test_the_table_of_signals_is_that_of_the_code() -> None:
         for name, signal in SIGNALS.items()
     ]
     expected.append(["`anomaly`", "Unlike the crowd: three detectors that learn online agree.", f"{ANOMALY_CAP:g}"])
+    judged = "What people confirmed looked like this; what they cleared counts against it as much."
+    expected.append(["`judgement`", judged, f"{JUDGEMENT_CAP:g}"])
     assert [[cells[0], cells[1].rstrip("."), cells[2]] for cells in rows("What it sees")] == [
         [name, text.rstrip("."), cap] for name, text, cap in expected
     ]
