@@ -94,6 +94,13 @@ class Judgement:
         self._rows, self._labels, self._of = all_rows[kept], all_labels[kept], all_of[kept]
         self._learn()
 
+    def forget(self, account: int) -> None:
+        """Unlearn the label of an account."""
+        kept = self._of != account
+        if not kept.all():
+            self._rows, self._labels, self._of = self._rows[kept], self._labels[kept], self._of[kept]
+            self._learn()
+
     def weigh(self, rows: FloatMatrix) -> FloatVector:
         """What people's judgement says of each row, in log-odds: for an attack, or (negative) against one."""
         if not self.most:

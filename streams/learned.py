@@ -65,8 +65,12 @@ class Learned:
 
     def learn_labels(self, evidence: FloatMatrix, labels: BoolVector, accounts: list[str]) -> None:
         """Learn that accounts with this evidence were attacks (true), or were none."""
-        numbers = np.array([crc32(account.encode()) for account in accounts], dtype=np.int64)
+        numbers = np.array([_number(account) for account in accounts], dtype=np.int64)
         self._judgement.learn_labels(evidence, labels, numbers)
+
+    def forget(self, account: str) -> None:
+        """Unlearn what people said of an account. What it taught the detectors cannot be told from what others did."""
+        self._judgement.forget(_number(account))
 
     def alerts(self, at: int) -> list[Alert]:
         """What people should hear of the crowd at an instant (ms), once each."""
@@ -115,6 +119,10 @@ class Learned:
         learned._judgement = Judgement.restore(parts.judgement, scoring.OWN)
         learned._drift = Drift.restore(parts.drift, DRIFTING)
         return learned
+
+
+def _number(account: str) -> int:
+    return crc32(account.encode())
 
 
 def _changed(change: Change, at: int) -> Alert:

@@ -259,6 +259,7 @@ class Pipeline:
         one["seq"], one["ruled_at"] = self.profiles.table["seq"][row], feedback.at
         decision = self._decision(row, one, {}, None, feedback=feedback)
         self._standings.erase(account, self.profiles)
+        self._learned.forget(account)
         self.profiles.erase(account, told.offset)
         if account in self.profiles.appeared:
             self.profiles.appeared.remove(account)

@@ -72,6 +72,14 @@ def test_an_account_teaches_once_and_a_changed_mind_counts() -> None:
     assert judgement.most == pytest.approx(CAP * (HALF - 1) / (2 * HALF - 1))
 
 
+def test_a_label_that_is_unlearned_leaves_no_trace() -> None:
+    judgement = taught(HALF, HALF)
+    judgement.learn_labels(np.array([[0.1, 0.9, 0.4]]), np.array([True]), np.array([99]))
+    assert judgement.snapshot() != taught(HALF, HALF).snapshot()
+    judgement.forget(99)
+    assert judgement.snapshot() == taught(HALF, HALF).snapshot()
+
+
 def test_the_order_of_labels_does_not_matter_and_the_oldest_go() -> None:
     dice = np.random.default_rng(5)
     rows, labels = dice.uniform(0, 2, (60, 3)), dice.random(60) < 0.5
