@@ -24,9 +24,14 @@ are honest, and there are few of either."""
 STRUCTURE: Final = ("kinship", "newcomers", "sameness", "evenness", "likeness")
 """Signals of how a group hangs together, not of what it takes."""
 
-STRUCTURE_CAP: Final = 6.3
-"""The most that they weigh together: log-odds of 0.8, short of a throttle. To be met more harshly a group must be
-seen to take what attacks take."""
+STRUCTURE_CAP: Final = 5.4
+"""The most that they weigh together, short of even odds: honest groups hang together too. To be called a campaign a
+group must be seen to take what attacks take."""
+
+
+def _several(f: Features) -> FloatVector:
+    """How many accounts speak: three that are alike may be so by chance, and such threes are many."""
+    return log_ramp(f["accounts"], 3.0, 10.0)
 
 
 def kinship(f: Features) -> Terms:
@@ -56,7 +61,7 @@ def sameness(f: Features) -> Terms:
     Misleads: a class with one exercise, a tool with one purpose. Source: public pipelines split one question list over
     their keys by index modulo; `models.same_source` is the statistic.
     """
-    return {"sameness": 2.0 * ramp(f["sameness"], 0.3, 2.0) * ramp(f["topic_spread"], 0.3, 0.6)}
+    return {"sameness": 1.5 * _several(f) * ramp(f["sameness"], 0.3, 2.0) * ramp(f["topic_spread"], 0.3, 0.6)}
 
 
 def evenness(f: Features) -> Terms:
@@ -66,8 +71,8 @@ def evenness(f: Features) -> Terms:
     honest accounts differ more than tenfold. Both bounds of the variation must agree, so few requests say nothing.
     """
     return {
-        "rate_variation": 1.8 * ramp(f["rate_variation"], 0.7, 0.3),
-        "rate_variation_least": -1.5 * ramp(f["rate_variation_least"], 0.7, 1.1),
+        "rate_variation": 1.8 * _several(f) * ramp(f["rate_variation"], 0.7, 0.3),
+        "rate_variation_least": -2.2 * ramp(f["rate_variation_least"], 0.7, 1.0),
     }
 
 
@@ -77,7 +82,7 @@ def likeness(f: Features) -> Terms:
     Misleads: the users of one product. So it weighs little.
     """
     enough = ramp(f["paced"], 3.0, 12.0)
-    return {"length_variation": 0.8 * enough * ramp(f["length_variation"], 0.5, 0.15)}
+    return {"length_variation": 0.5 * enough * ramp(f["length_variation"], 0.5, 0.15)}
 
 
 def harvest(f: Features) -> Terms:
@@ -86,9 +91,10 @@ def harvest(f: Features) -> Terms:
     Pooled over members, so that each may be small. Misleads: the customers of a reasoning model, writers.
     """
     worth = log_ramp(f["requests_week"], 50, 1_000)
+    core = log_ramp(f["core_requests"], 50, 1_000)
     return {
-        "output_per_input": 1.3 * worth * log_ramp(f["output_per_input"], 3, 15),
-        "output_length": 1.1 * worth * log_ramp(f["output_length"], 600, 2_000),
+        "core_output_per_input": 1.3 * core * log_ramp(f["core_output_per_input"], 3, 15),
+        "core_output_length": 1.1 * core * log_ramp(f["core_output_length"], 600, 2_000),
         "capped_share": 0.5 * worth * ramp(f["capped_share"], 0.1, 0.5),
         "reasoning_share": 0.6 * worth * ramp(f["reasoning_share"], 0.4, 0.9),
         "logprobs_share": 1.5 * worth * ramp(f["logprobs_share"], 0.2, 0.8),
@@ -116,9 +122,9 @@ def cues(f: Features) -> Terms:
 SIGNALS: Final[Mapping[str, Signal]] = {
     "kinship": Signal(kinship, 3.0, "identity"),
     "newcomers": Signal(newcomers, 1.5, "identity"),
-    "sameness": Signal(sameness, 2.0, "content"),
+    "sameness": Signal(sameness, 1.5, "content"),
     "evenness": Signal(evenness, 1.8, "timing"),
-    "likeness": Signal(likeness, 0.8, "output"),
+    "likeness": Signal(likeness, 0.5, "output"),
     "harvest": Signal(harvest, 2.8, "output"),
     "breadth": Signal(breadth, 1.0, "content"),
     "cues": Signal(cues, 2.2, "content"),
@@ -133,8 +139,8 @@ WORDS: Final[Mapping[str, str]] = {
     "rate_variation": "its accounts send at one rate: they vary by {observed:%}; {typical:%} is typical",
     "rate_variation_least": "its accounts' rates vary by {observed:%}, as people's do",
     "length_variation": "its accounts' questions and answers are of one length: they vary by {observed:%}",
-    "output_per_input": "it receives {observed} tokens for each token sent",
-    "output_length": "its answers have {observed} tokens on average",
+    "core_output_per_input": "it receives {observed} tokens for each token sent",
+    "core_output_length": "its answers have {observed} tokens on average",
     "capped_share": "{observed:%} of its answers are cut at the length limit",
     "reasoning_share": "{observed:%} of its output is reasoning",
     "logprobs_share": "it asks for token probabilities in {observed:%} of requests",

@@ -36,7 +36,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "payment": Kind("identity", 2),
     "place": Kind("place", 4),
     "system": Kind("software", 4),
-    "settings": Kind("software", 4),
+    "settings": Kind("software", 8),
     "prefix": Kind("content", 4),
     "band": Kind("content", 4),
     "prompt": Kind("content", 6),
@@ -44,16 +44,27 @@ KINDS: Final[Mapping[str, Kind]] = {
     "signup": Kind("time", 1),
     "debut": Kind("time", 2),
     "second": Kind("time", 4),
+    "stack": Kind("software", 4),
+    "cohort": Kind("time", 2),
 }
-"""Every kind of trait. `place` is the address block together with the client fingerprint; `settings` are max_tokens,
-temperature, top_p and choices together; `prefix` and `band` are beginnings and near copies that one account sent
-twice, `prompt` is a sample of what it sent once; `signup` the hour an account was opened in; `debut` the minute of its
-first request; `second` a second in which a slow account acted; `topic` a region of topic means (see `same_source`).
+"""Every kind of trait; a new one goes to the end, for messages name a kind by its place here. `place` is the address
+block together with the client fingerprint; `settings` are max_tokens, temperature, top_p and choices together, `stack`
+those with the client fingerprint; `prefix` and `band` are beginnings and near copies that one account sent twice,
+`prompt` is a sample of what it sent once; `signup` the hour an account was opened in; `debut` the minute of its first
+request, `cohort` its day; `second` a second in which a slow account acted; `topic` a region of topic means (see
+`same_source`).
 """
 
 NAMES: Final = tuple(KINDS)
 GROUPS: Final = tuple(dict.fromkeys(kind.group for kind in KINDS.values()))
 GROUP_OF: Final = np.array([GROUPS.index(kind.group) for kind in KINDS.values()])
+
+PASSING: Final = np.array([kind.group == "time" for kind in KINDS.values()])
+"""Kinds of which the background cannot have what comes now: how rare an hour is tells how many act in it today."""
+
+COHORT: Final = NAMES.index("cohort")
+SOFTWARE: Final = GROUPS.index("software")
+"""A day is coarse: it makes a pair with software only, where so many newcomers with one setup are more than chance."""
 
 LEAST_BACKGROUND: Final = 50
 """Established owners that must have shown a kind of trait before its rarity means anything."""
@@ -71,7 +82,7 @@ leaves some by chance; they are small, and the campaign's own evidence judges th
 PURITY: Final = 0.1
 """The most of a pair's owners that chance may explain."""
 
-PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time": 4}
+PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time": 6}
 """How many telling traits of each group an account brings into pairs."""
 
 
@@ -118,6 +129,8 @@ def rarity(ties: Ties, owner: IntVector, established: BoolVector) -> Rarity:
     seen = established[ties.account]
     crowd = _distinct(ties.kind[seen], own[seen], len(NAMES))
     share = (background + 0.5) / (crowd[kind] + 1.0)
+    everybody = _distinct(ties.kind, own, len(NAMES))
+    share = np.where(PASSING[kind], np.maximum(share, (owners + 0.5) / (everybody[kind] + 1.0)), share)
     weight = np.where(crowd[kind] >= LEAST_BACKGROUND, np.maximum(-np.log(share), 0.0), 0.0)
     return Rarity(trait, kind, owners, background, weight, of)
 
@@ -128,7 +141,7 @@ def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity
     O(n log n) in the number of ties; no pair of accounts is ever compared.
     """
     found = found if found is not None else rarity(ties, owner, established)
-    telling = (found.owners >= LEAST_OWNERS) & (found.weight >= TELLING)
+    telling = (found.owners >= LEAST_OWNERS) & _tells(found.weight, found.kind)
     chosen = np.flatnonzero(telling[found.of])
     if not len(chosen):
         return []
@@ -138,7 +151,13 @@ def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity
     if not len(pair):
         return []
     joined = _surprising(pair, holder, old, owner, established, found)
-    return _components(joined, pair, holder, ties, owner, found)
+    return _components(joined, pair, holder, ties, owner, established, found)
+
+
+def _tells(weight: FloatVector, kind: IntVector) -> BoolVector:
+    """What tells something. What many do today may still be more than chance together with something else."""
+    tells: BoolVector = (weight >= TELLING) | (PASSING[kind] & (weight > 0))
+    return tells
 
 
 def _distinct(of: IntVector, own: IntVector, size: int) -> IntVector:
@@ -185,7 +204,10 @@ def _pairs(
             olds.append(held[both, i] & held[both, j])
     if not pairs:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool)
-    return np.concatenate(pairs), np.concatenate(holders), np.concatenate(olds)
+    pair, holder, both_old = np.concatenate(pairs), np.concatenate(holders), np.concatenate(olds)
+    one, other = found.kind[pair // size], found.kind[pair % size]
+    allowed = ((one != COHORT) | (GROUP_OF[other] == SOFTWARE)) & ((other != COHORT) | (GROUP_OF[one] == SOFTWARE))
+    return pair[allowed], holder[allowed], both_old[allowed]
 
 
 def _surprising(
@@ -215,7 +237,13 @@ def _surprising(
 
 
 def _components(
-    joined: BoolVector, pair: npt.NDArray[np.int64], holder: IntVector, ties: Ties, owner: IntVector, found: Rarity
+    joined: BoolVector,
+    pair: npt.NDArray[np.int64],
+    holder: IntVector,
+    ties: Ties,
+    owner: IntVector,
+    established: BoolVector,
+    found: Rarity,
 ) -> list[Kin]:
     """Accounts that hold a common pair, and those that hold a common pair with them: one group each, without the
     members that do not belong."""
@@ -234,11 +262,13 @@ def _components(
     by_label = inside[np.argsort(label[place[ties.account[inside]]], kind="stable")]
     labels = label[place[ties.account[by_label]]]
     cuts = np.flatnonzero(np.diff(labels)) + 1
-    groups = [_belonging(part, ties, owner, found, crowd) for part in np.split(by_label, cuts)]
+    groups = [_belonging(part, ties, owner, established, found, crowd) for part in np.split(by_label, cuts)]
     return sorted((kin for kin in groups if kin is not None), key=lambda kin: (-len(kin.members), int(kin.members[0])))
 
 
-def _belonging(part: IntVector, ties: Ties, owner: IntVector, found: Rarity, crowd: int) -> Kin | None:
+def _belonging(
+    part: IntVector, ties: Ties, owner: IntVector, established: BoolVector, found: Rarity, crowd: int
+) -> Kin | None:
     """A group from the ties of its accounts: what its owners share, and how likely each account is one of them.
 
     Naive Bayes over the groups of kinds: in each the trait that speaks loudest for or against, log(share of the group
@@ -255,15 +285,19 @@ def _belonging(part: IntVector, ties: Ties, owner: IntVector, found: Rarity, cro
     with_kind = _distinct(ties.kind[part], owner[ties.account[part]], len(NAMES))
     share = holders / np.maximum(with_kind[kind], 1)
     background = np.exp(-found.weight[traits])
-    telling = (found.weight[traits] >= TELLING) & (holders >= LEAST_OWNERS)
+    telling = _tells(found.weight[traits], kind) & (holders >= LEAST_OWNERS)
     speaks = np.where(telling, np.log(np.maximum(share, 1e-9) / background), 0.0)
     said = np.zeros((len(members), len(GROUPS)))
-    np.maximum.at(said, (row, GROUP_OF[kind[of]]), np.maximum(speaks[of], 0.0))
+    own = ties.old[part] & established[ties.account[part]]
+    np.maximum.at(said, (row, GROUP_OF[kind[of]]), np.where(own, 0.0, np.maximum(speaks[of], 0.0)))
     lead = np.zeros(len(GROUPS))
     np.maximum.at(lead, GROUP_OF[kind], np.where(telling, share, 0.0))
     shown = np.zeros((len(members), len(GROUPS)), dtype=bool)
     shown[row, GROUP_OF[ties.kind[part]]] = True
     odds = np.where(said > 0, said, np.where(shown, np.log(np.maximum(1.0 - lead, 0.05)), 0.0)).sum(axis=1)
+    settled = established[members]
+    among, everywhere = (np.clip(x.mean(), 0.02, 0.98) for x in (settled, established[np.unique(ties.account)]))
+    odds += np.where(settled, np.log(among / everywhere), np.log((1.0 - among) / (1.0 - everywhere)))
     belonging = 1.0 / (1.0 + np.exp(-np.clip(odds + np.log(owners / crowd), -30, 30)))
     kept = (belonging >= 0.5) & ((said > 0).sum(axis=1) >= 2)
     if len(np.unique(owner[members[kept]])) < LEAST_OWNERS:

@@ -10,8 +10,9 @@ from models.detector import BoolVector, IntVector
 from models.kinship import KINDS, NAMES, Ties
 
 from .distinct import Hashes
+from .layouts import LAYOUTS
 from .links import Told
-from .profiles import PROFILE, Block, blank
+from .profiles import PROFILE, Block, blank, unpacked
 from .rows import Rows
 from .windows import DAY, Groups
 
@@ -31,25 +32,62 @@ KIND_OF_SLOT: Final = np.repeat([NAMES.index(name) for name in _HELD], list(_HEL
 _SAMPLED: Final = frozenset(NAMES.index(name) for name in ("prefix", "band", "prompt"))
 """Kinds of which the smallest hashes are kept, not the newest: two accounts then keep the same ones."""
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
-ACQUAINTANCE: Final = np.dtype(
-    [
-        ("layout", np.int64),
-        ("at", np.int64),  # the newest we heard, ms; 0: no account here
-        ("first_at", np.int64),  # the oldest request we know of, ms
-        ("owner", np.uint64),  # its organisation, 0 while unknown
-        ("campaign", np.uint64),  # the campaign it belongs to, 0: none
-        ("joined_at", np.int64),  # since when, ms
-        ("cleared_at", np.int64),  # when somebody cleared it: what was shown before ties it to nobody
-        ("belonging", np.float64),  # how likely it is one of them, 0 to 1
-        ("trait", np.uint64, SLOTS),
-        ("since", np.uint32, SLOTS),  # minutes since 1970: when the trait was first shown
-        ("seen", np.uint32, SLOTS),  # and when last; 0: the slot is free
-        ("profile", PROFILE),
-    ]
-)
-"""One account: some 2.2 KB, most of it the profile."""
+_FIRST_KEPT: Final = {
+    "payment": 2, "place": 4, "system": 4, "settings": 4, "prefix": 4, "band": 4, "prompt": 6, "signup": 1, "debut": 2,
+    "second": 4,
+}  # fmt: skip
+"""How many traits of each kind a row of layout 1 held."""
+
+
+def _shape(slots: int, profile: "np.dtype[np.void]") -> "np.dtype[np.void]":
+    return np.dtype(
+        [
+            ("layout", np.int64),
+            ("at", np.int64),  # the newest we heard, ms; 0: no account here
+            ("first_at", np.int64),  # the oldest request we know of, ms
+            ("owner", np.uint64),  # its organisation, 0 while unknown
+            ("campaign", np.uint64),  # the campaign it belongs to, 0: none
+            ("joined_at", np.int64),  # since when, ms
+            ("cleared_at", np.int64),  # when somebody cleared it: what was shown before ties it to nobody
+            ("belonging", np.float64),  # how likely it is one of them, 0 to 1
+            ("trait", np.uint64, slots),
+            ("since", np.uint32, slots),  # minutes since 1970: when the trait was first shown
+            ("seen", np.uint32, slots),  # and when last; 0: the slot is free
+            ("profile", profile),
+        ]
+    )
+
+
+ACQUAINTANCE: Final = _shape(SLOTS, PROFILE)
+"""One account: some 2.5 KB, most of it the profile."""
+
+_FIRST_LAYOUT: Final = _shape(sum(_FIRST_KEPT.values()), LAYOUTS[2].profile)
+
+
+def _brought_up(row: bytes) -> bytes:
+    """A stored row of layout 1 as one of this; its traits go to the slots of their kinds. Raises ValueError when it is
+    of no known layout."""
+    number = int.from_bytes(row[:8], "little")
+    expected = {1: _FIRST_LAYOUT, LAYOUT: ACQUAINTANCE}.get(number)
+    if expected is None:
+        raise ValueError(f"layout {number}, which this release does not know")
+    if number == LAYOUT or len(row) != expected.itemsize:
+        raise ValueError(f"{len(row)} bytes, where layout {number} has {expected.itemsize}")
+    (was,) = np.frombuffer(row, dtype=expected)
+    now = np.zeros(1, dtype=ACQUAINTANCE)
+    for name in ("at", "first_at", "owner", "campaign", "joined_at", "cleared_at", "belonging"):
+        now[name] = was[name]
+    kinds = np.repeat([NAMES.index(name) for name in _FIRST_KEPT], list(_FIRST_KEPT.values()))
+    for kind in np.unique(kinds).tolist():
+        slots = np.flatnonzero(kinds == kind)
+        for name in ("trait", "since", "seen"):
+            now[name][0, _FIRST[kind] + np.arange(len(slots))] = was[name][slots]
+    now["layout"] = LAYOUT
+    if was["profile"]["at"]:
+        now["profile"] = unpacked((2).to_bytes(8, "little") + was["profile"].tobytes())
+    return now.tobytes()
 
 
 class Acquaintances(Rows):
@@ -173,19 +211,16 @@ class Acquaintances(Rows):
         return self.stored(lambda rows: rows.tobytes())
 
     def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> None:
-        """Take rows back that `changed` once gave. Raises ValueError for one of another layout or length."""
+        """Take rows back that `changed` once gave; those of an earlier layout are brought up to date. Raises ValueError
+        for one of a layout or length that is not known."""
         newest = {account: row for account, row in dict(rows).items() if row is not None}
         for account, row in newest.items():
-            if len(row) != ACQUAINTANCE.itemsize:
-                raise ValueError(
-                    f"stored acquaintance {account!r}: {len(row)} bytes, where this release has {ACQUAINTANCE.itemsize}"
-                )
+            if len(row) != ACQUAINTANCE.itemsize or int.from_bytes(row[:8], "little") != LAYOUT:
+                try:
+                    newest[account] = _brought_up(row)
+                except ValueError as error:
+                    raise ValueError(f"stored acquaintance {account!r}: {error}") from error
         stored = np.frombuffer(b"".join(newest.values()), dtype=ACQUAINTANCE)
-        for position in np.flatnonzero(stored["layout"] != LAYOUT).tolist():
-            raise ValueError(
-                f"stored acquaintance {list(newest)[position]!r}: layout {stored['layout'][position]}, "
-                f"where this release reads layout {LAYOUT}"
-            )
         places = self.rows(newest)
         self.table[places] = stored
 

@@ -317,7 +317,7 @@ class Campaigns:
         if not present.any():
             return
         began = int(table["first_at"][present].min())
-        cut = max(now - ESTABLISHED_MS, began + (now - began) // 2)
+        cut = _established(now, began)
         newcomer = table["first_at"] > cut
         # Members of a campaign that was acted on are no background: else a patient attack would become normal.
         acted = np.array([campaign.number for campaign in self.found.values() if campaign.rung], dtype=np.uint64)
@@ -325,7 +325,7 @@ class Campaigns:
         ties = self._with_topics(self.known.ties(now, cut), table["profile"], present, newcomer)
         groups = kindred(ties, self._owners(table), established)
         self._name(groups, now, outcome)
-        self._weigh(now, newcomer, present, outcome)
+        self._weigh(now, began, present, outcome)
 
     def _with_topics(self, ties: Ties, profiles: Block, present: BoolVector, newcomer: BoolVector) -> Ties:
         """The links, and for each account with prompts enough the regions its topic mean lies in."""
@@ -405,7 +405,7 @@ class Campaigns:
         members: IntVector = np.flatnonzero(self.known.table["campaign"][: self.known.height] == campaign.number)
         return members
 
-    def _weigh(self, now: int, newcomer: BoolVector, present: BoolVector, outcome: Outcome) -> None:
+    def _weigh(self, now: int, began: int, present: BoolVector, outcome: Outcome) -> None:
         """Score every campaign on all of its members, and decide."""
         table = self.known.table
         held = np.flatnonzero(table["campaign"][: self.known.height])
@@ -422,8 +422,10 @@ class Campaigns:
                 kin.append((campaign, Kin(members, table["belonging"][members], shared)))
         if not kin:
             return
+        # Who was new when its campaign was found remains so: patience does not make it less strange.
+        new_from = np.array([_established(campaign.found_at, began) for campaign, _ in kin])
         found, whole = portraits(
-            [group for _, group in kin], table[: self.known.height], newcomer, present, self.sources, now
+            [group for _, group in kin], table[: self.known.height], new_from, present, self.sources, now
         )
         weighed = weighing.evidence(found, len(kin))
         odds, kinds = weighing.log_odds(weighed.weights), weighing.kinds(weighed.weights)
@@ -553,6 +555,11 @@ class Campaigns:
                 "reasons": [reason.text for reason in campaign.reasons],
             },
         )
+
+
+def _established(now: int, began: int) -> int:
+    """Who was first seen until then is established `now`; `began` is the first instant we know of (all ms)."""
+    return max(now - ESTABLISHED_MS, began + (now - began) // 2)
 
 
 def _reasons(weights: FloatVector, terms: list[str | None], values: dict[str, float]) -> Iterable[Reason]:

@@ -72,8 +72,9 @@ LAYOUTS: Final[dict[int, Layout]] = {
 def upgraded(row: bytes, into: Block, evidence: tuple[str, ...]) -> int:
     """Fill `into`, one blank profile, from a stored row of an earlier layout; the row's layout number.
 
-    Fields go over by name where their shape is the same, evidence by the name of its column (`evidence` names those of
-    `into`); what is new stays blank, what is gone is dropped. Raises ValueError when the row is of no known layout.
+    Fields go over by name where their shape is the same (sums kept in fewer digits are rounded), evidence by the name
+    of its column (`evidence` names those of `into`); what is new stays blank, what is gone is dropped. Raises
+    ValueError when the row is of no known layout.
     """
     number = int.from_bytes(row[:8], "little")
     layout = LAYOUTS.get(number)
@@ -87,6 +88,6 @@ def upgraded(row: bytes, into: Block, evidence: tuple[str, ...]) -> int:
             for column, weight in zip(layout.evidence, was[name], strict=True):
                 if column in evidence:
                     into[name][0, evidence.index(column)] = weight
-        elif name in (into.dtype.names or ()) and into.dtype[name] == layout.profile[name]:
+        elif name in (into.dtype.names or ()) and into.dtype[name].shape == layout.profile[name].shape:
             into[name][0] = was[name]
     return number

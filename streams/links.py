@@ -20,6 +20,7 @@ from models.kinship import NAMES
 from .batch import Batch
 from .distinct import Hashes, mix
 from .profiles import Block, packed, unpacked
+from .traits import traits
 from .windows import DAY, Groups
 
 VERSION: Final = 1
@@ -45,13 +46,12 @@ REPORTS: Final = 256
 SEEN_SLOTS: Final = 2**18
 """Links remembered as told: 2 MiB. A link whose slot was taken by another is told again."""
 
+DAY_MS: Final = DAY * 1_000
+
 LINK: Final = np.dtype([("of", "<u4"), ("kind", "u1"), ("trait", "<u8"), ("at", "<i8")])
 """One link: the account by its position in the message, the kind by its place in `models.kinship.NAMES`, ms UTC."""
 
 _PREFIX, _BAND, _PROMPT = (NAMES.index(name) for name in ("prefix", "band", "prompt"))
-_SALTS: Final = {
-    name: mix(np.array([number + 1], dtype=np.uint64) << np.uint64(40))[0] for number, name in enumerate(NAMES)
-}
 _SECOND_TIME: Final = np.uint64(0xA5A5_5A5A_C3C3_3C3C)
 
 
@@ -163,7 +163,8 @@ class Linker:
         found: list[tuple[str, IntVector, Hashes, IntVector]] = []
         place = np.where(batch.block != 0, mix(batch.block ^ (batch.client << np.uint64(1))), np.uint64(0))
         columns = {"payment": batch.payment, "place": place, "system": batch.system, "settings": batch.settings}
-        columns |= {"prefix": batch.prefix, "band": batch.band}
+        stack = np.where((batch.settings != 0) & (batch.client != 0), batch.settings ^ mix(batch.client), np.uint64(0))
+        columns |= {"stack": stack, "prefix": batch.prefix, "band": batch.band}
         for kind, hashes in columns.items():
             shown = np.flatnonzero(hashes)
             found.append((kind, of_request[shown], hashes[shown], batch.at[shown]))
@@ -176,8 +177,10 @@ class Linker:
         # Two divisions into minutes, half a minute apart: what lies within thirty seconds shares one of them.
         halves = np.concatenate((first // 60_000 * 2, (first + 30_000) // 60_000 * 2 + 1)).astype(np.uint64)
         found.append(("debut", np.tile(new, 2), mix(halves), np.tile(first, 2)))
+        days = np.concatenate((first // DAY_MS * 2, (first + DAY_MS // 2) // DAY_MS * 2 + 1)).astype(np.uint64)
+        found.append(("cohort", np.tile(new, 2), mix(days), np.tile(first, 2)))
         slow = np.flatnonzero(block["volumes"][of_request, 0, 0] <= SLOW)
-        second = mix((batch.at[slow] // 1_000).astype(np.uint64) ^ _SALTS["second"])
+        second = traits("second", (batch.at[slow] // 1_000).astype(np.uint64))
         sampled = second % np.uint64(SECONDS_SAMPLE) == 0
         found.append(("second", of_request[slow[sampled]], second[sampled], batch.at[slow[sampled]]))
         return self._untold(found, rows)
@@ -189,7 +192,7 @@ class Linker:
         links = np.zeros(size, dtype=LINK)
         links["of"] = np.concatenate([of for _, of, _, _ in found])
         links["kind"] = np.repeat([NAMES.index(kind) for kind, *_ in found], [len(of) for _, of, _, _ in found])
-        links["trait"] = np.concatenate([mix(hashes ^ _SALTS[kind]) for kind, _, hashes, _ in found])
+        links["trait"] = np.concatenate([traits(kind, hashes) for kind, _, hashes, _ in found])
         links["at"] = np.concatenate([at for *_, at in found])
         day = (links["at"] // (DAY * 1_000)).astype(np.uint64)
         row = rows[links["of"]].astype(np.uint64)
@@ -204,7 +207,7 @@ class Linker:
         once = np.flatnonzero((links["kind"] == _BAND) & ~known & (links["trait"] % np.uint64(SAMPLE) == 0))
         prompts = links[once]
         prompts["kind"] = _PROMPT
-        prompts["trait"] = mix(prompts["trait"] ^ _SALTS["prompt"])
+        prompts["trait"] = traits("prompt", prompts["trait"])
         self._remember(keys[repeated] ^ _SECOND_TIME)
         self._remember(keys)
         return np.concatenate((links[~text & ~known], links[repeated], prompts))

@@ -28,6 +28,8 @@ def pooled(profiles: Block, group: IntVector, at: IntVector) -> Block:
     whole["traits"] = np.add.reduceat(some["traits"] * longest[:, None], groups.starts, axis=0)
     whole["totals"] = np.add.reduceat(some["totals"], groups.starts, axis=0)
     whole["topic"] = np.add.reduceat(some["topic"] * longest.astype(np.float32)[:, None], groups.starts, axis=0)
+    strands = some["strands"] * longest.astype(np.float32)[:, None, None]
+    whole["strands"] = np.add.reduceat(strands, groups.starts, axis=0)
     squares = np.stack((longest, longest * longest), axis=1)
     whole["topic_weights"] = np.add.reduceat(some["topic_weights"] * squares, groups.starts, axis=0)
     for kind in DISTINCT:

@@ -11,8 +11,9 @@ from models.score import NAMES
 
 from .batch import TOPIC_SIZE, Batch
 from .distinct import EPOCH_MS, Hashes, registers, turn
-from .layouts import upgraded
+from .layouts import LAYOUTS, upgraded
 from .rows import Rows
+from .traits import STRANDS, strand
 from .windows import HOURS, MINUTES, SPANS_SECONDS, WEEK, Groups, add_decayed, weights
 
 VOLUMES: Final = ("requests", "input_tokens", "output_tokens", "reasoning_tokens")
@@ -23,6 +24,10 @@ TRAITS: Final = (
     "sketched", "reasoning_cue", "inline_tags_cue", "rationale_cue", "grading_cue",
 )  # fmt: skip
 """Requests of about a week that did this. Absent fields count as "did not": what is absent is never evidence."""
+
+STRANDED: Final = ("requests", "input_tokens", "output_tokens")
+"""Measures of about a week that are kept apart by the settings they were asked with: whoever resells an account's
+capacity passes on what customers set, and the extraction beside them has settings of its own."""
 
 DISTINCT: Final = {
     "address": 64, "prefix": 64, "band": 64, "text": 64, "network": 32, "client": 32, "settings": 16,
@@ -71,7 +76,6 @@ PROFILE: Final = np.dtype(
         ("taught_at", np.int64),  # when the detectors last learned from it, ms
         ("opened_at", np.float64),  # when the account was opened, ms; NaN while unknown
         ("volumes", np.float64, (len(SPANS_SECONDS), len(VOLUMES))),
-        ("traits", np.float64, len(TRAITS)),
         ("totals", np.float64, len(TOTALS)),
         (
             "topic_weights",
@@ -82,6 +86,8 @@ PROFILE: Final = np.dtype(
         ("evidence", np.float32, len(NAMES)),  # held log-odds of each signal
         ("score", np.float32),
         ("models", np.float32, (2, MODEL_BUCKETS)),  # decayed requests by model, of a day and of a week
+        ("traits", np.float32, len(TRAITS)),
+        ("strands", np.float32, (STRANDS, len(STRANDED))),
         # What people said: instants in seconds UTC (see `moment`), 0 where there is none.
         ("struck_at", np.uint32),  # when it last came onto a rung that costs it something
         ("added_until", np.uint32),  # until when people hold it on the rung `added`
@@ -174,6 +180,7 @@ def observe(block: Block, batch: Batch, cost: FloatVector, groups: Groups) -> No
 
     _add_models(block, batch, kept, counted, groups)
     _add_plan(block, batch, at, now_at, groups)
+    _add_strands(block, batch, volumes, kept[:, -1], counted[:, -1], groups)
 
     minutes, hours = block["minutes"], block["hours"]
     MINUTES.add(minutes, was_at, now_at, at, groups)
@@ -204,6 +211,19 @@ def _add_models(block: Block, batch: Batch, kept: FloatMatrix, counted: FloatMat
     chosen = bucket[:, None] == np.arange(MODEL_BUCKETS)
     added = groups.sums((counted[:, 2:, None] * chosen[:, None, :]).reshape(len(bucket), -1))
     block["models"] = block["models"] * kept[:, 2:, None] + added.reshape(-1, 2, MODEL_BUCKETS)
+
+
+def _add_strands(
+    block: Block, batch: Batch, volumes: FloatMatrix, kept: FloatVector, counted: FloatVector, groups: Groups
+) -> None:
+    """`volumes` and `counted` in sorted order."""
+    settings = batch.settings[groups.order]
+    shown = np.flatnonzero(settings)
+    place = groups.of[shown] * STRANDS + strand(settings[shown])
+    measures = volumes[shown, : len(STRANDED)] * counted[shown, None]
+    sums = [np.bincount(place, measure, len(kept) * STRANDS) for measure in measures.T]
+    added = np.stack(sums, axis=1).reshape(-1, STRANDS, len(STRANDED))
+    block["strands"] = block["strands"] * kept[:, None, None] + added
 
 
 def _add_plan(block: Block, batch: Batch, at: IntVector, now_at: IntVector, groups: Groups) -> None:
@@ -249,19 +269,14 @@ def _add_distinct(
 _THIS_LAYOUT: Final = LAYOUT.to_bytes(8, "little")
 
 
-def _brought_up(account: str, row: bytes) -> bytes:
-    """A stored row of an earlier layout as one of this."""
+def brought_up(row: bytes) -> bytes:
+    """A stored row of an earlier layout as one of this. Raises ValueError when it is of no known layout."""
     if row[:8] == _THIS_LAYOUT:
-        raise ValueError(
-            f"stored profile of account {account!r}: {len(row)} bytes, where layout {LAYOUT} has {STORED.itemsize}"
-        )
+        raise ValueError(f"{len(row)} bytes, where layout {LAYOUT} has {STORED.itemsize}")
     stored = np.zeros(1, dtype=STORED)
     stored["layout"] = LAYOUT
     stored["profile"] = blank(1)
-    try:
-        upgraded(row, stored["profile"], NAMES)
-    except ValueError as error:
-        raise ValueError(f"stored profile of account {account!r}: {error}") from error
+    upgraded(row, stored["profile"], NAMES)
     return stored.tobytes()
 
 
@@ -282,7 +297,12 @@ def packed(block: Block) -> bytes:
 
 
 def unpacked(raw: bytes) -> Block:
-    """Profiles that `packed` gave. Raises ValueError when they are of another layout."""
+    """Profiles that `packed` gave, those of an earlier layout brought up to date. Raises ValueError when they are of no
+    known layout."""
+    number = int.from_bytes(raw[:8], "little")
+    if raw and number in LAYOUTS:
+        size = 8 + LAYOUTS[number].profile.itemsize
+        raw = b"".join(brought_up(raw[start : start + size]) for start in range(0, len(raw), size))
     if len(raw) % STORED.itemsize:
         raise ValueError(f"{len(raw)} bytes are no profiles of {STORED.itemsize}")
     stored = np.frombuffer(raw, dtype=STORED)
@@ -382,7 +402,10 @@ class Profiles(Rows):
         newest = {account: row for account, row in dict(rows).items() if row is not None}
         for account, row in newest.items():
             if len(row) != STORED.itemsize or row[:8] != _THIS_LAYOUT:
-                newest[account] = _brought_up(account, row)
+                try:
+                    newest[account] = brought_up(row)
+                except ValueError as error:
+                    raise ValueError(f"stored profile of account {account!r}: {error}") from error
         stored = np.frombuffer(b"".join(newest.values()), dtype=STORED)
         places = self.rows(newest)
         self.table[places] = stored["profile"]

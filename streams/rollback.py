@@ -39,7 +39,7 @@ def lowered(rows: Sequence[tuple[str, bytes]], number: int) -> list[bytes]:
                 for column, term in enumerate(layout.evidence):
                     if term in NAMES:
                         older[name][:, column] = block[name][:, NAMES.index(term)]
-            elif name in (PROFILE.names or ()) and PROFILE[name] == layout.profile[name]:
+            elif name in (PROFILE.names or ()) and PROFILE[name].shape == layout.profile[name].shape:
                 older[name] = block[name]
     stored["layout"] = number
     size, packed = stored.dtype.itemsize, stored.tobytes()

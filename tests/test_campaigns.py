@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from brokers import Broker
@@ -10,8 +11,10 @@ from stories import DAY, HOUR, MINUTE, T0, Raw, records, request, sketch
 
 from gateway.feedback import Feedback, Kind, Scope, encode
 from gateway.request import Request
+from models.kinship import NAMES
 from sinks.policy import Decision, Policy
 from streams import compacted, topics
+from streams.acquaintances import Acquaintances
 from streams.campaigns import Campaigns, Outcome
 from streams.cli import main
 from streams.links import LINK, UnreadableSightingsError, decode
@@ -48,6 +51,32 @@ def campaign(names: Iterable[str] = MEMBERS, hours: float = 12.0, **same: object
         )
         for number, name in enumerate(names) for n in range(int(hours * 10))
     ]  # fmt: skip
+
+
+def hydra(accounts: int = 40, hours: float = 24.0) -> list[Request]:
+    """Resellers' accounts that share nothing but a setup: an extraction an hour and nine requests of two customers."""
+    sent = []
+    for number in range(accounts):
+        own = {"org": f"org-h{number}", "payment": f"card-h{number}", "ip": f"10.{number}.250.9", "opened_at": T0}
+        for n in range(int(hours)):
+            at = BEGINS + n * HOUR + number * 83_000
+            sent.append(
+                request(
+                    f"hal{number}", at, id=f"h{number}-{n}", client="sdk", turns=1, max_tokens=16_384, temperature=0.6,
+                    input_tokens=60, output_tokens=2_400, reasoning_tokens=2_000,
+                    sketch=sketch(9_000_000 + number * 10_000 + n, axis=20 + n % 30), **own,
+                )
+            )  # fmt: skip
+            sent += [
+                request(
+                    f"hal{number}", at + cover * 5 * MINUTE, id=f"h{number}-{n}-{cover}", client="sdk", turns=3,
+                    max_tokens=(1_000, 2_000, 4_000)[(number + cover) % 2], input_tokens=400 + 31 * number,
+                    output_tokens=200 + 13 * number,
+                    sketch=sketch(7_000_000 + (number * 100 + n) * 10 + cover, axis=(number + cover) % 9), **own,
+                )
+                for cover in range(1, 10)
+            ]  # fmt: skip
+    return sent
 
 
 class World:
@@ -121,6 +150,16 @@ def test_members_are_met_long_before_their_own_use_would_say_anything(caught: Wo
     assert first.at < BEGINS + 2 * HOUR
 
 
+def test_nine_tenths_of_cover_do_not_hide_what_the_shared_setup_takes() -> None:
+    world = World().run([*settled(), *hydra()])
+    (found,) = {one.verdict.value for one in world.decisions if one.verdict.scope == "campaign"}
+    assert "throttle" in world.actions(f"campaign:{found}")
+    assert world.members() <= {f"hal{number}" for number in range(40)}
+    assert len(world.members()) >= 36
+    reasons = {reason.signal: reason for reason in world.campaigns.found[found].reasons}
+    assert reasons["harvest"].observed == pytest.approx(40, rel=0.2)  # of the extraction alone: 2,400 for 60
+
+
 def test_an_alert_tells_size_and_traits(caught: World) -> None:
     alert = next(alert for outcome in caught.said for alert in outcome.alerts)
     assert alert.kind == "campaign_found"
@@ -146,6 +185,29 @@ def test_a_restored_agent_goes_on_where_the_other_was() -> None:
     assert other.standings() == world.campaigns.standings()
     assert other.live() == world.campaigns.live()
     assert world.campaigns.snapshot_dirty() == []
+
+
+def test_what_an_earlier_release_stored_of_an_account_is_brought_up_to_date() -> None:
+    """Layout 1 had fewer slots for settings, and profiles without strands."""
+    stored = (Path(__file__).parent / "golden" / "acquaintance.layout1").read_bytes()
+    known = Acquaintances(100)
+    known.restore([("eve0", stored)])
+    row = known.table[[known.find("eve0")]]
+    assert row["campaign"] == 67_436_151_732_617
+    assert row["profile"]["totals"][0, :3].tolist() == [116, 6_960, 278_400]
+    ties = known.ties(int(row["at"][0]), T0)
+    fresh = World().run([*settled(), *campaign()]).campaigns.known
+    again = fresh.ties(fresh.table["at"].max(), T0)
+    own = again.account == fresh.find("eve0")
+    kept = {"payment", "place", "settings", "signup", "debut"}
+    assert kept <= {NAMES[kind] for kind in ties.kind}
+    assert set(ties.trait.tolist()) <= set(again.trait[own].tolist())
+
+
+def test_a_stored_account_of_no_known_layout_is_refused_by_name() -> None:
+    known = Acquaintances(100)
+    with pytest.raises(ValueError, match="'eve0': layout 99, which this release does not know"):
+        known.restore([("eve0", (99).to_bytes(8, "little") + b"?" * 100)])
 
 
 def test_a_newcomer_that_shares_with_a_live_campaign_is_met_at_its_first_requests() -> None:

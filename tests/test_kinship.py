@@ -3,13 +3,14 @@
 from random import Random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.kinship import KINDS, LEAST_OWNERS, NAMES, Kin, Ties, kindred, rarity
 
 SETTLED = 200
-"""Accounts of the background; each has a place and settings, the settings are one of four."""
+"""Accounts of the background; each has a place, a card, a client and a first day; the settings are one of four."""
 
 
 def town(*shown: tuple[int, str, int], newcomers: int = 0, old: bool = False) -> tuple[Ties, np.ndarray, np.ndarray]:
@@ -18,6 +19,8 @@ def town(*shown: tuple[int, str, int], newcomers: int = 0, old: bool = False) ->
     rows = [(account, "place", 1_000 + account, True) for account in range(SETTLED)]
     rows += [(account, "settings", 10 + account % 4, True) for account in range(SETTLED)]
     rows += [(account, "payment", 5_000 + account, True) for account in range(SETTLED)]
+    rows += [(account, "stack", 7_000 + account % 40, True) for account in range(SETTLED)]
+    rows += [(account, "cohort", 8_000 + account % 60, True) for account in range(SETTLED)]
     rows += [(account, kind, trait, old or account < SETTLED) for account, kind, trait in shown]
     account, kind, trait, held = zip(*rows, strict=True)
     ties = Ties(
@@ -54,6 +57,45 @@ def test_two_kinds_of_one_group_join_nobody() -> None:
     """Whoever uses one tool shares its system prompt and its settings."""
     shown = [(account, kind, 90 + NAMES.index(kind)) for account in NEW for kind in ("system", "settings")]
     assert groups(*shown, newcomers=5) == []
+
+
+def test_many_newcomers_with_one_rare_setup_are_one_group_though_they_share_only_the_day() -> None:
+    shown = [(account, kind, 90 + NAMES.index(kind)) for account in NEW for kind in ("stack", "cohort")]
+    others = [(account, "cohort", 90 + NAMES.index("cohort")) for account in range(NEW[-1] + 1, NEW[-1] + 41)]
+    assert groups(*shown, *others, newcomers=45) == [NEW]
+
+
+def test_newcomers_of_one_day_with_a_common_setup_are_strangers() -> None:
+    """A quarter of the background has these settings, and so has a quarter of those who came today."""
+    today = range(SETTLED, SETTLED + 40)
+    shown = [(account, "cohort", 90) for account in today]
+    shown += [(account, "settings", 10 + account % 4) for account in today]
+    assert groups(*shown, newcomers=40) == []
+
+
+def test_a_day_makes_no_group_with_anything_but_software() -> None:
+    shown = [(account, kind, 90 + NAMES.index(kind)) for account in NEW for kind in ("place", "cohort")]
+    assert groups(*shown, newcomers=5) == []
+
+
+def test_an_hour_is_as_common_as_those_who_act_in_it_now() -> None:
+    """The background cannot have what comes now: an hour of launch day is no rare thing because it is new."""
+    today = [(account, "signup", 90) for account in range(SETTLED, SETTLED + 60)]
+    ties, owners, established = town(*today, newcomers=60)
+    found = rarity(ties, owners, established)
+    # Too few of the background have shown an hour at all: then none of its hours means anything.
+    assert found.weight[found.trait == 90] == [0.0]
+    hours = [(account, "signup", 1_000 + account % 24) for account in range(SETTLED)]
+    ties, owners, established = town(*today, *hours, newcomers=60, old=True)
+    found = rarity(ties, owners, established)
+    assert found.weight[found.trait == 90] == pytest.approx(-np.log(60.5 / 261))
+
+
+def test_who_has_been_around_with_it_for_long_is_no_member() -> None:
+    """One settled account has had the newcomers' setup and card since long ago."""
+    crew = list(range(SETTLED, SETTLED + 20))
+    shown = [(account, kind, 90 + NAMES.index(kind)) for account in [3, *crew] for kind in ("stack", "payment")]
+    assert groups(*shown, newcomers=20) == [crew]
 
 
 def test_what_the_background_has_tells_nothing() -> None:

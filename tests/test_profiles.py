@@ -128,6 +128,14 @@ def test_the_plan_is_that_of_the_newest_request_which_names_one() -> None:
     assert plan(request()) == 0
 
 
+def test_what_is_asked_with_other_settings_is_kept_apart() -> None:
+    bulk = [request(id=f"b{n}", max_tokens=16_384, input_tokens=60, output_tokens=2_000) for n in range(3)]
+    chat = [request(id=f"c{n}", max_tokens=1_000, input_tokens=900, output_tokens=200) for n in range(9)]
+    profiles = observed([*bulk, *chat, request(id="unset", output_tokens=5)])
+    strands = profiles.table["strands"][0]
+    assert sorted(strands[strands[:, 0] > 0].tolist()) == [[3, 180, 6_000], [9, 8_100, 1_800]]
+
+
 def test_age_counts_from_the_oldest_known_opening() -> None:
     profiles = observed([request(opened_at=T0 - 3 * DAY)], [request(), request(opened_at=T0 - 2 * DAY)])
     assert feature(profiles, "age_days") == pytest.approx(3)
@@ -139,7 +147,8 @@ told = st.builds(
     lambda account, at, number, cues: request(
         account, at, output_tokens=number, model=f"m{number % 7}",
         ip=f"10.0.{number % 40}.1", client=f"c{number % 3}", turns=number % 4,
-        opened_at=T0 - number, sketch=sketch(number % 50, number % 2, number, cues) if number % 5 else None,
+        opened_at=T0 - number, max_tokens=100 + number % 3 if number % 4 else None,
+        sketch=sketch(number % 50, number % 2, number, cues) if number % 5 else None,
     ),
     st.sampled_from(["ada", "bob", "cyd"]), moments, st.integers(0, 500), st.sampled_from([(), ("reasoning",)]),
 )  # fmt: skip
@@ -162,9 +171,10 @@ def test_any_order_and_any_split_give_the_same_profile(requests: list[Request], 
     exact = ("at", "first_at", "opened_at", "minutes", "hours", *(f"{kind}_seen" for kind in DISTINCT))
     for name in exact:
         np.testing.assert_array_equal(ours[name], theirs[name], name)
-    for name in ("volumes", "traits", "totals", "topic_weights"):
+    for name in ("volumes", "totals", "topic_weights"):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12, err_msg=name)
-    np.testing.assert_allclose(ours["models"], theirs["models"], rtol=1e-5, atol=1e-6)
+    for name in ("traits", "models", "strands"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-6, err_msg=name)
     allowed = 1e-4 * ours["topic_weights"][:, :1] + 1e-12
     assert (np.abs(ours["topic"] - theirs["topic"]) <= allowed).all()
 
