@@ -1,4 +1,5 @@
-"""Learned: all that is learned online, in one place: how the crowd is, whether it changes, and what people judged."""
+"""Learned: all that is learned online, in one place: how the crowd is and whether it changes, what people judged, and
+what requests used to carry."""
 
 from typing import Final
 from zlib import crc32
@@ -15,7 +16,10 @@ from models.judgement import Judgement
 from models.snapshot import MAGIC, SnapshotError
 from sinks.alerts import Alert, alert
 
+from .batch import Batch
 from .features import DETECTOR_FEATURES, unscaled
+from .sight import Sight
+from .windows import Groups
 
 DRIFTING: Final = (
     "output_length", "input_length", "reasoning_share", "capped_share", "single_turn_share", "topic_spread",
@@ -33,6 +37,7 @@ class _Stored(msgspec.Struct, frozen=True):
     detector: bytes
     judgement: bytes
     drift: bytes
+    sight: bytes = b""
 
 
 class Learned:
@@ -42,6 +47,7 @@ class Learned:
         self._detector = detector if detector is not None else Ensemble(DETECTOR_FEATURES, size=16_384)
         self._judgement = Judgement(scoring.OWN)
         self._drift = Drift(DRIFTING)
+        self._sight = Sight()
         self._lifted: Alert | None = None
         self._changes: list[Change] = []
 
@@ -57,6 +63,10 @@ class Learned:
     def judged(self, evidence: FloatMatrix) -> FloatVector:
         """What people's judgement adds to rows of evidence (columns `scoring.OWN`), in log-odds of either sign."""
         return self._judgement.weigh(evidence)
+
+    def look(self, batch: Batch, groups: Groups, at: int) -> None:
+        """See which fields a batch carries; `groups` are its accounts, `at` (ms) is its instant."""
+        self._sight.look(batch, groups, at)
 
     def learn(self, view: FloatMatrix, groups: IntVector) -> None:
         """Learn rows of features, each of one account (`groups`, any integers)."""
@@ -76,7 +86,7 @@ class Learned:
         """What people should hear of the crowd at an instant (ms), once each."""
         said = [_changed(change, at) for change in self._changes]
         self._changes.clear()
-        return said + self._protection(at)
+        return said + self._protection(at) + self._sight.alerts(at)
 
     def _protection(self, at: int) -> list[Alert]:
         if self.lifted and self._lifted is None:
@@ -102,7 +112,7 @@ class Learned:
 
     def snapshot(self) -> bytes:
         """All of it, compressed: below a megabyte."""
-        stored = _Stored(self._detector.snapshot(), self._judgement.snapshot(), self._drift.snapshot())
+        stored = _Stored(*(part.snapshot() for part in (self._detector, self._judgement, self._drift, self._sight)))
         return zstandard.compress(msgspec.msgpack.encode(stored))
 
     @classmethod
@@ -118,6 +128,8 @@ class Learned:
         learned = cls(Ensemble.restore(parts.detector))
         learned._judgement = Judgement.restore(parts.judgement, scoring.OWN)
         learned._drift = Drift.restore(parts.drift, DRIFTING)
+        if parts.sight:
+            learned._sight = Sight.restore(parts.sight)
         return learned
 
 

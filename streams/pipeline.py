@@ -66,7 +66,7 @@ class Outcome:
     unverified: FloatVector = field(default_factory=lambda: np.zeros(len(TOTALS)))
     """What was served to accounts that nobody vouches for: one number for each of TOTALS."""
     alerts: list[Alert] = field(default_factory=list)
-    """That the brake was pulled, is pulled still, or is released; that the crowd has changed."""
+    """That the brake was pulled or is released, that the crowd has changed, or that a field is missing."""
 
 
 class Pipeline:
@@ -150,6 +150,7 @@ class Pipeline:
         self._watched_since = min(self._watched_since, int(batch.at.min()))
         # The median, so that a few wrong clocks do not end everybody's verdicts.
         self.event_at = max(self.event_at, int(np.median(batch.at)))
+        self._learned.look(batch, groups, self.event_at)
         unverified = self._ladder.see(block, was_at, block["totals"] - were, self.event_at)
         self._standings.meet(self.profiles.appeared, self.profiles)
         kin = self._standings.among(groups.rows)
