@@ -264,7 +264,6 @@ def _components(
     graph = coo_array((np.ones(len(of_row), np.int8), (of_row, len(rows) + of_pair)), shape=(size, size))
     _, label = connected_components(graph, directed=False)
     label = label[: len(rows)]
-    crowd = int(owner.max()) + 1
     known = np.zeros(len(established), dtype=bool)
     known[ties.account] = True
     settled = float(established[known].mean())

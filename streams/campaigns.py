@@ -143,8 +143,8 @@ class Campaigns:
 
     @property
     def campaigns(self) -> int:
-        """Campaigns on a rung."""
-        return sum(campaign.rung > 0 for campaign in self.found.values())
+        """Campaigns on a rung. May be asked for while another thread looks for more."""
+        return sum(campaign.rung > 0 for campaign in list(self.found.values()))
 
     def process(self, records: Sequence[Record]) -> Outcome:
         """Hear messages of the links topic, and look for groups when it is time."""
@@ -393,13 +393,19 @@ class Campaigns:
                 Shared(NAMES[kind], trait, round(share, 4), round(background, 6))
                 for trait, kind, share, background in kin.traits
             )
-            moved = kin.members[table["campaign"][kin.members] != named.number]
+            before = table["campaign"][kin.members].copy()
+            moved = kin.members[before != named.number]
             table["campaign"][kin.members] = named.number
             table["belonging"][kin.members] = kin.belonging
             table["joined_at"][kin.members] = now
             self.known.touch(kin.members)
             if named.rung and len(moved):
                 self._tell(named, moved, outcome)
+            elif len(moved):
+                # They left a campaign that was acted on for one that is not: what they were told of it ends.
+                acted = [number for number, campaign in numbers.items() if campaign.rung]
+                released = kin.members[(before != named.number) & np.isin(before, np.array(acted, dtype=np.uint64))]
+                outcome.standings += [(self.known.name(row), None) for row in released.tolist()]
 
     def _members(self, campaign: Campaign) -> IntVector:
         members: IntVector = np.flatnonzero(self.known.table["campaign"][: self.known.height] == campaign.number)
