@@ -16,6 +16,7 @@ from streams.batch import Record, read
 from streams.campaigns import Outcome as Found
 from streams.cli import main
 from streams.evaluate.arena import Job, Plan, Played, evaluate, jobs, play
+from streams.evaluate.away import GROUPS, Away, blind, given_away_by, watcher_name
 from streams.evaluate.baselines import DAILY_QUOTA, FixedRules, Prada, RateLimit
 from streams.evaluate.hydra import Campaign
 from streams.evaluate.judge import (
@@ -310,6 +311,33 @@ def test_one_run_tells_what_each_kind_of_evidence_is_worth() -> None:
     assert seen["templates"] == pytest.approx(seen["stillwatch"], rel=1e-5)
 
 
+def test_a_detector_without_fields_sees_what_it_would_see_had_they_never_been_sent() -> None:
+    def asked(**fields: object) -> list[Record]:
+        return told(request(id=str(n), account="a", at=T0 + n * SECOND, **fields) for n in range(900))
+
+    blinded = blind(Policy.load())[watcher_name("identity")]
+    seen = blinded.watch(asked(opened_at=T0 - HOUR, plan="pro", ip="10.0.0.1"), ["a"]).scores
+    assert seen == Stillwatch(Policy.load()).watch(asked(ip="10.0.0.1"), ["a"]).scores
+    assert seen < Stillwatch(Policy.load()).watch(asked(opened_at=T0 - HOUR, ip="10.0.0.1"), ["a"]).scores
+
+
+def test_every_optional_field_belongs_to_one_group_or_is_no_evidence() -> None:
+    optional = {field.name for field in msgspec.structs.fields(Request) if not field.required}
+    grouped = [name for fields in GROUPS.values() for name in fields]
+    assert len(set(grouped)) == len(grouped)
+    assert optional - set(grouped) == {"pathway", "operation", "text", "instructions"}
+
+
+def test_what_gives_a_family_away_is_what_it_gets_much_more_without() -> None:
+    found = [
+        Away("sketches", ("sketch",), {"bulk": 0.3, "loud": 0.12}, 0),
+        Away("payment", ("payment",), {"bulk": 0.11, "loud": 0.1}, 0),
+        Away("turns", ("turns",), {"bulk": 0.9, "loud": 0.14}, 0),
+    ]
+    assert given_away_by("bulk", 0.1, found) == ["turns", "sketches"]
+    assert given_away_by("loud", 0.1, found) == []
+
+
 def test_reliability_counts_days_by_their_highest_score() -> None:
     ledger = ledger_of([("a", 3), ("b", 1)], [])
     for score in (0.2, 0.96, 0.4):
@@ -427,6 +455,8 @@ def test_jobs_and_plans() -> None:
         Plan(families=("bulky",))
     with pytest.raises(ValueError, match="unknown evidence 'volum'; known: volume, "):
         Plan(dropped=("volum",))
+    with pytest.raises(ValueError, match="evidence and fields are taken away in runs of their own"):
+        Plan(ablations=True, away=True)
 
 
 def test_members_are_whoever_was_named_and_keep_the_harshest_that_their_campaign_earned() -> None:

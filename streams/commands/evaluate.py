@@ -3,11 +3,15 @@
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from .process import settle
 from .terminal import BAD_INPUT, console, fail, opened
+
+SHORT: Final[dict[str, Any]] = {"parts": 1, "honest_days": 5.0}
+"""Without fields everything is played nine times over: so less of it."""
 
 
 @click.command()
@@ -19,6 +23,7 @@ from .terminal import BAD_INPUT, console, fail, opened
 @click.option("--without", "dropped", multiple=True, help="Evidence the detector goes without; may be repeated.")
 @click.option("--without-field", "without", multiple=True, help="Field no request has, such as ip; may be repeated.")
 @click.option("--ablations", is_flag=True, help="Tell what each kind of evidence is worth; leaves the baselines out.")
+@click.option("--away", is_flag=True, help="Tell which fields give each family away; leaves the baselines out.")
 @click.option("--policy", type=click.Path(path_type=Path), help="Policy file in place of the packaged one.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw share served against false actions: PNG, SVG.")
 @click.option("--processes", type=click.IntRange(1), help="Processes side by side.  [default: one for each core]")
@@ -31,6 +36,7 @@ def evaluate(
     dropped: tuple[str, ...],
     without: tuple[str, ...],
     ablations: bool,
+    away: bool,
     policy: Path | None,
     picture: Path | None,
     processes: int | None,
@@ -51,6 +57,7 @@ def evaluate(
     from ..evaluate import report as reporting
     from ..evaluate.arena import Plan, jobs
     from ..evaluate.arena import evaluate as played
+    from ..evaluate.away import away_table
     from ..evaluate.groups import gathered_table, hunted_table
     from ..simulate.crowds import CROWDS
     from ..simulate.families import FAMILIES
@@ -60,7 +67,7 @@ def evaluate(
     try:
         plan = Plan(
             seeds=seeds or (1,), families=chosen, crowds=gathering, traces=traces, without=without, dropped=dropped,
-            ablations=ablations, policy=policy,
+            ablations=ablations, away=away, policy=policy, **(SHORT if away else {}),
         )  # fmt: skip
         Policy.load(policy)
     except (ValueError, PolicyError) as error:
@@ -91,6 +98,10 @@ def evaluate(
     screen.print(reporting.reliability_table(found))
     if ablations:
         screen.print(reporting.ablations_table(found))
+    if away:
+        ours = found.watchers["stillwatch"]
+        served = {family.family: family.before["throttle"] for family in ours.families}
+        screen.print(away_table(served, ours.all_honest.acted["throttle"], found.away))
     click.echo(f"seeds {', '.join(map(str, found.seeds))}; policy {found.policy}; model {found.model}")
     for sentence in (found.simulated, found.recorded):
         if sentence:

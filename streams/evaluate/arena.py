@@ -22,6 +22,7 @@ from ..simulate.lookalikes import lookalikes
 from ..simulate.prompts import Prompts
 from ..simulate.stream import MONDAY, Stream, crowd
 from ..simulate.traces import recorded
+from .away import blind
 from .hydra import Campaign
 from .judge import Met
 from .membership import Membership
@@ -60,11 +61,15 @@ class Plan:
     dropped: tuple[str, ...] = ()
     ablations: bool = False
     """Whether the detector is accompanied by itself without each column of evidence, instead of the baselines."""
+    away: bool = False
+    """Whether it is accompanied by itself without each group of fields (`away.GROUPS`), instead of the baselines."""
     policy: Path | None = None
     """Policy file; None: the packaged one."""
 
     def __post_init__(self) -> None:
         stripped(self.without)
+        if self.ablations and self.away:
+            raise ValueError("evidence and fields are taken away in runs of their own")
         for kind, names, known in (
             ("family", self.families, FAMILIES), ("crowd", self.crowds, CROWDS), ("evidence", self.dropped, NAMES),
         ):  # fmt: skip
@@ -154,7 +159,7 @@ def _family(plan: Plan, job: Job, strip: Strip) -> Played:
     tables = deepcopy(warm)
     truth = {label.account: _truth(label) for label in backdrop.labels}
     # Where the campaign answers to verdicts, every watcher has its own; else one will do for all.
-    together = not scenario.replacements or plan.ablations
+    together = not scenario.replacements or plan.ablations or plan.away
     apart = [list(tables.values())] if together else [[table] for table in tables.values()]
     end_at = MONDAY + int((plan.wide_days if wide else plan.days) * DAY_MS)
     for group in apart:
@@ -207,6 +212,8 @@ def _tables(plan: Plan, labels: Sequence[Label]) -> dict[str, Table]:
     policy = Policy.load(plan.policy)
     policy = msgspec.structs.replace(policy, exempt=(*policy.exempt, *licensed))
     playing = watchers(policy, plan.dropped, ablations=plan.ablations)
+    if plan.away:
+        playing = {WATCHERS[0]: playing[WATCHERS[0]], **blind(policy, plan.dropped)}
     return {name: Table(watcher) for name, watcher in playing.items()}
 
 

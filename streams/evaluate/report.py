@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 from rich.table import Table as RichTable
 
-from models.score import NAMES, VERSION
+from models.score import NAMES, PRIOR, VERSION
 from sinks.policy import Policy
 from sinks.rules import Budget
 
 from ..simulate.families import FAMILIES
 from .arena import EXEMPT_KIND, Plan, Played
+from .away import GROUPS, Away, watcher_name
 from .groups import Gathered, Hunted, gathered, hunted
 from .judge import LADDER, THROTTLE, Met, days_at, interval, median_hours, share_before
 from .watchers import OWN, WATCHERS
@@ -151,7 +152,10 @@ class Report(msgspec.Struct, frozen=True):
     simulated: str
     recorded: str | None
     reliability: list[Bin]
+    prior: float
+    """The probability of an attack that every score begins with."""
     ablations: list[Ablation]
+    away: list[Away]
     campaigns: list[Hunted]
     crowds: list[Gathered]
     watchers: dict[str, Watched]
@@ -173,8 +177,11 @@ def report(plan: Plan, results: Iterable[Played]) -> Report:
         campaigns=hunted(played),
         crowds=gathered(played),
         watchers={
-            name: _watched(name, played, policy.budget) for name in (WATCHERS[:1] if plan.ablations else WATCHERS)
+            name: _watched(name, played, policy.budget)
+            for name in (WATCHERS[:1] if plan.ablations or plan.away else WATCHERS)
         },
+        prior=float(1.0 / (1.0 + np.exp(-PRIOR))),
+        away=[_away(group, fields, played, policy.budget) for group, fields in (GROUPS if plan.away else {}).items()],
         ablations=[_ablation(name, played, policy.budget) for name in (NAMES if plan.ablations else ())],
     )
 
@@ -197,6 +204,12 @@ def _ablation(name: str, played: Sequence[Played], budget: Budget) -> Ablation:
         without.all_honest.acted["throttle"] - whole.all_honest.acted["throttle"],
         without.all_honest.highest,
     )
+
+
+def _away(group: str, fields: tuple[str, ...], played: Sequence[Played], budget: Budget) -> Away:
+    seen = _watched(watcher_name(group), played, budget)
+    served = {family.family: family.before["throttle"] for family in seen.families}
+    return Away(group, fields, served, seen.all_honest.acted["throttle"])
 
 
 def _reliability(played: Sequence[Played]) -> list[Bin]:
@@ -408,7 +421,10 @@ def reliability_table(found: Report) -> RichTable:
     """Of the account-days given a score, how many were an attacker's."""
     days = sum(row.account_days for row in found.reliability)
     share = sum(row.attacks for row in found.reliability) / max(days, 1)
-    title = f"Whether scores are probabilities (of all account-days here, {share:.1%} are attackers')"
+    title = (
+        f"Whether scores are probabilities (of all account-days here, {share:.1%} are attackers'; "
+        f"each score begins at 1 in {1 / found.prior:,.0f})"
+    )
     table = RichTable(title=title, title_justify="left")
     for column in ("score from", "to", "account-days", "mean score", "attackers'"):
         table.add_column(column, justify="right")
