@@ -37,17 +37,26 @@ def _settled(f: Features, requests: float) -> FloatVector:
     return n / (n + requests)
 
 
-def worth(f: Features, reasoning: float = 0.1) -> FloatVector:
+def worth(f: Features) -> FloatVector:
     """How much an answer can teach a student, 0 to 1: by the length of what is shown, or by the probabilities that come
     with it.
 
-    Tokens of `reasoning` count a tenth, or not at all: they are many whatever was asked, and most APIs keep them or sum
-    them up. Source: traces that made a student average 3,000 tokens; an answer of a support bot has about 100, of a
-    classifier 3. Distributions over a few dozen tokens teach as much.
+    Tokens of reasoning count a tenth: they are many whatever was asked, and most APIs keep them or sum them up. Source:
+    traces that made a student average 3,000 tokens; an answer of a support bot has about 100, of a classifier 3.
+    Distributions over a few dozen tokens teach as much.
     """
-    written = log_ramp(f["output_length"] * (1.0 - (1.0 - reasoning) * np.nan_to_num(f["reasoning_share"])), 200, 600)
-    distilled = ramp(f["logprobs_share"], 0.2, 0.8) * log_ramp(f["output_length"], 4, 40)
-    return np.fmax(written, distilled)
+    return np.fmax(log_ramp(_shown(f, reasoning=0.1), 200, 600), _distilled(f))
+
+
+def _shown(f: Features, reasoning: float) -> FloatVector:
+    """Tokens of an answer that its reader sees; one of `reasoning` counts so much."""
+    length: FloatVector = f["output_length"] * (1.0 - (1.0 - reasoning) * np.nan_to_num(f["reasoning_share"]))
+    return length
+
+
+def _distilled(f: Features) -> FloatVector:
+    """How far probabilities of more than a label come with the answers, 0 to 1."""
+    return ramp(f["logprobs_share"], 0.2, 0.8) * log_ramp(f["output_length"], 4, 40)
 
 
 def volume(f: Features) -> Terms:
@@ -192,12 +201,13 @@ def newness(f: Features) -> Terms:
 
 def full_swing(f: Features) -> FloatVector:
     """How far what is served now looks like a harvest in full swing, 0 to 1: hour after hour at more than a request a
-    minute, single turns, answers worth collecting.
+    minute, with answers worth collecting that are single turns, or come with their probabilities.
 
     No evidence of its own: large honest jobs do the same. A policy that sees the exposure grow fast asks such an
     account for less evidence before it slows it down or asks who it is.
     """
-    return worth(f, reasoning=0.0) * ramp(f["single_turn_share"], 0.5, 0.9) * ramp(f["busy_hours"], 4.0, 8.0)
+    listed = log_ramp(_shown(f, reasoning=0.0), 200, 450) * ramp(f["single_turn_share"], 0.5, 0.9)
+    return np.fmax(listed, _distilled(f)) * ramp(f["busy_hours"], 4.0, 7.0)
 
 
 class Signal(NamedTuple):

@@ -87,10 +87,10 @@ def test_a_falling_subject_lands_on_the_highest_rung_it_still_holds():
 
 
 def test_in_haste_less_evidence_reaches_a_throttle_and_a_question_but_no_more():
-    # 0.85 is odds of 17 to 3; 3.8 log-odds less are 0.1268 to 1, a probability of 0.1125.
-    assert [rung(score, haste=1.0) for score in (0.11, 0.12)] == [0, THROTTLE]
-    assert [rung(score, haste=0.5) for score in (0.45, 0.46)] == [0, THROTTLE]
-    assert [rung(score, haste=1.0) for score in (0.22, 0.23, 0.98, 0.99)] == [THROTTLE, VERIFY, VERIFY, DEGRADE]
+    # 0.85 is odds of 17 to 3; 4 log-odds less are 0.1038 to 1, a probability of 0.0940.
+    assert [rung(score, haste=1.0) for score in (0.09, 0.10)] == [0, THROTTLE]
+    assert [rung(score, haste=0.5) for score in (0.43, 0.44)] == [0, THROTTLE]
+    assert [rung(score, haste=1.0) for score in (0.19, 0.20, 0.98, 0.99)] == [THROTTLE, VERIFY, VERIFY, DEGRADE]
     assert rung(0.9, haste=1.0, kinds=2) == WATCH
     assert rung(0.9, haste=1.0, exempt=True) == WATCH
 
@@ -309,8 +309,8 @@ def test_a_model_without_a_price_of_its_own_has_the_usual_one():
         ("seconds =", "secs =", 'unknown field "secs" in rungs[0]; did you mean "seconds"?'),
         ("version =", "versoin =", 'unknown field "versoin"; did you mean "version"?'),
         ("output = 15.0", "", '"output" is missing in prices'),
-        ("haste = 3.8", "haste = 5", "rungs[1].haste: 5.0 is not between 0 and 4"),
-        ("haste = 3.8", "haste = -1", "rungs[1].haste: -1.0 is not between 0 and 4"),
+        ("haste = 4.0", "haste = 5", "rungs[1].haste: 5.0 is not between 0 and 4"),
+        ("haste = 4.0", "haste = -1", "rungs[1].haste: -1.0 is not between 0 and 4"),
         ("leave = 0.9\n", "leave = 0.9\nhaste = 1.0\n", "rungs[3].haste: 1.0; what a degrade takes"),
         ("low = 0.08 ", "low = 0.2 ", "pace: low 0.2 and high 0.14 are not two rising shares above 0"),
         ("high = 0.14", "hihg = 0.14", 'unknown field "hihg" in pace; did you mean "high"?'),
@@ -339,7 +339,7 @@ def test_a_model_without_a_price_of_its_own_has_the_usual_one():
         ),
         ("input = 3.0", "input = -3.0", "prices.input: -3.0 is not a price"),
         ("requests = 17_000 ", "requests = 0 ", "budget.requests: 0 is not above 0"),
-        ('version = "2026-11-3"', 'version = ""', "version: empty"),
+        ('version = "2026-11-4"', 'version = ""', "version: empty"),
         ("growth = 2.0", "growth = 0.5", "timing.growth: 0.5 is not between 1 and 100"),
         ("jitter = 0.1", "jitter = 0.6", "timing.jitter: 0.6 is not between 0 and 0.5"),
         ("jitter = 0.1", "jiter = 0.1", 'unknown field "jiter" in timing; did you mean "jitter"?'),
