@@ -104,7 +104,7 @@ def test_full_swing_needs_hours_single_turns_and_answers_worth_collecting(absent
 
 def test_probabilities_of_more_than_a_label_are_worth_collecting_whatever_is_known_of_turns() -> None:
     known = {"single_turn_share": 0.0, "busy_hours": 8.0, "logprobs_share": 1.0}
-    assert [full_swing(profile(**known, output_length=length))[0] for length in (3.0, 40.0)] == [0, 1]
+    assert [full_swing(profile(**known, output_length=length))[0] for length in (3.0, 40.0)] == pytest.approx([0, 1])
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (10, 0), (15, 0.5), (20, 1), (99, 1), (np.nan, 0)])
