@@ -55,11 +55,12 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def per_token(self, models: Sequence[str]) -> tuple[Floats, Floats]:
         """US dollars for one input and one output token of each model: two vectors of `len(models)`."""
-        rows = [self.models.get(model, self) for model in models]
-        count = len(rows)
+        known = {model: self.models.get(model, self) for model in set(models)}
+        inputs = {model: price.input for model, price in known.items()}
+        outputs = {model: price.output for model, price in known.items()}
         return (
-            np.fromiter((row.input for row in rows), np.float64, count) / 1e6,
-            np.fromiter((row.output for row in rows), np.float64, count) / 1e6,
+            np.fromiter(map(inputs.__getitem__, models), np.float64, len(models)) / 1e6,
+            np.fromiter(map(outputs.__getitem__, models), np.float64, len(models)) / 1e6,
         )
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from models.detector import BoolVector, IntVector
 from models.kinship import KINDS, NAMES, Ties
 
+from . import whole
 from .distinct import Hashes
 from .layouts import LAYOUTS
 from .links import Told
@@ -119,8 +120,8 @@ class Acquaintances(Rows):
         if len(told.reported):
             own, profiles = rows[told.reported], told.profiles
             newer = profiles["at"] >= table["profile"]["at"][own]
-            own, profiles = own[newer], profiles[newer]
-            table["profile"][own] = profiles
+            own, profiles = own[newer], whole.pick(profiles, newer)
+            whole.put(table["profile"], own, profiles)
             table["at"][own] = np.maximum(table["at"][own], profiles["at"])
             first = table["first_at"][own]
             table["first_at"][own] = np.where(first == 0, profiles["first_at"], np.minimum(first, profiles["first_at"]))
@@ -222,7 +223,7 @@ class Acquaintances(Rows):
                     raise ValueError(f"stored acquaintance {account!r}: {error}") from error
         stored = np.frombuffer(b"".join(newest.values()), dtype=ACQUAINTANCE)
         places = self.rows(newest)
-        self.table[places] = stored
+        whole.put(self.table, places, stored)
 
     def present(self) -> BoolVector:
         """Which rows hold an account, for the first `height` rows."""

@@ -34,6 +34,7 @@ from .profiles import TOTALS, Block
 from .standing import Standing
 from .standing import encode as encode_standing
 from .typical import REASON_FROM, REASONS_SHOWN, Amount, rounded
+from .whole import pick
 from .windows import DAY, WEEK
 
 LOOK_MS: Final = 300_000
@@ -359,15 +360,15 @@ class Campaigns:
         both = np.array([position for position, row in enumerate(rows) if row is not None], dtype=np.int64)
         if not len(both):
             return
-        before = self.known.table["profile"][[rows[position] for position in both.tolist()]]
-        after = profiles[both]
+        own = np.array([rows[position] for position in both.tolist()], dtype=np.int64)
+        before, after = pick(self.known.table["profile"], own), pick(profiles, both)
         # Sums fade between two reports; undo it for the older one.
         fade = np.exp((before["at"] - after["at"]) / (WEEK * 1_000.0))
         rest = after["topic_weights"][:, 0] - before["topic_weights"][:, 0] * fade
         enough = (before["topic_weights"][:, 0] >= 4.0) & (rest >= 4.0) & (before["at"] > 0) & (fade <= 1.0)
         if not enough.any():
             return
-        before, after, fade, rest = before[enough], after[enough], fade[enough], rest[enough]
+        before, after, fade, rest = pick(before, enough), pick(after, enough), fade[enough], rest[enough]
         old = before["topic"].astype(np.float64)
         new = (after["topic"].astype(np.float64) - old * fade[:, None]) / rest[:, None]
         held = before["topic_weights"][:, 0]

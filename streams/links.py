@@ -17,6 +17,7 @@ import numpy.typing as npt
 from models.detector import BoolVector, FloatVector, IntVector
 from models.kinship import NAMES
 
+from . import whole
 from .batch import Batch
 from .distinct import Hashes, mix
 from .profiles import Block, packed, unpacked
@@ -153,7 +154,7 @@ class Linker:
                 owners=owners[told].astype("<u8").tobytes(),
                 links=links.tobytes(),
                 reported=place[due].astype("<u4").tobytes(),
-                rows=packed(block[due]),
+                rows=packed(whole.pick(block, due)),
             )
         )
 
@@ -188,29 +189,31 @@ class Linker:
     def _untold(
         self, found: Sequence[tuple[str, IntVector, Hashes, IntVector]], rows: IntVector
     ) -> npt.NDArray[np.void]:
-        size = sum(len(of) for _, of, _, _ in found)
-        links = np.zeros(size, dtype=LINK)
-        links["of"] = np.concatenate([of for _, of, _, _ in found])
-        links["kind"] = np.repeat([NAMES.index(kind) for kind, *_ in found], [len(of) for _, of, _, _ in found])
-        links["trait"] = np.concatenate([traits(kind, hashes) for kind, _, hashes, _ in found])
-        links["at"] = np.concatenate([at for *_, at in found])
-        day = (links["at"] // (DAY * 1_000)).astype(np.uint64)
-        row = rows[links["of"]].astype(np.uint64)
-        keys = mix(links["trait"] ^ mix(row << np.uint64(24) ^ day))
-        keys, position, times = np.unique(keys, return_index=True, return_counts=True)
-        links = links[position]
+        of = np.concatenate([of for _, of, _, _ in found])
+        kind = np.repeat([NAMES.index(kind) for kind, *_ in found], [len(of) for _, of, _, _ in found])
+        trait = np.concatenate([traits(kind, hashes) for kind, _, hashes, _ in found])
+        at = np.concatenate([at for *_, at in found])
+        keys = mix(trait ^ mix(rows[of].astype(np.uint64) << np.uint64(24) ^ (at // (DAY * 1_000)).astype(np.uint64)))
+        text = (kind == _PREFIX) | (kind == _BAND)
+        # Most of what a batch shows was told before today: it goes before anything is sorted.
+        left = np.flatnonzero(text | ~self._known(keys))
+        keys, position, times = np.unique(keys[left], return_index=True, return_counts=True)
+        position = left[position]
+        of, kind, trait, at, text = of[position], kind[position], trait[position], at[position], text[position]
         known = self._known(keys)
-        text = (links["kind"] == _PREFIX) | (links["kind"] == _BAND)
         again = np.flatnonzero(text & (known | (times > 1)))
         repeated = again[~self._known(keys[again] ^ _SECOND_TIME)]
         # Copies word for word share a band too, so a sample of bands is a sample of prompts.
-        once = np.flatnonzero((links["kind"] == _BAND) & ~known & (links["trait"] % np.uint64(SAMPLE) == 0))
-        prompts = links[once]
+        once = np.flatnonzero((kind == _BAND) & ~known & (trait % np.uint64(SAMPLE) == 0))
+        told = np.concatenate((np.flatnonzero(~text & ~known), repeated, once))
+        links = np.zeros(len(told), dtype=LINK)
+        links["of"], links["kind"], links["trait"], links["at"] = of[told], kind[told], trait[told], at[told]
+        prompts = links[len(told) - len(once) :]
         prompts["kind"] = _PROMPT
-        prompts["trait"] = traits("prompt", prompts["trait"])
+        prompts["trait"] = traits("prompt", trait[once])
         self._remember(keys[repeated] ^ _SECOND_TIME)
         self._remember(keys)
-        return np.concatenate((links[~text & ~known], links[repeated], prompts))
+        return links
 
     def _known(self, keys: Hashes) -> BoolVector:
         known: BoolVector = self._seen[keys % np.uint64(SEEN_SLOTS)] == keys

@@ -18,7 +18,7 @@ from sinks.alerts import Alert
 from sinks.brake import Said
 from sinks.policy import Decision, Policy
 
-from . import hearing, trust
+from . import hearing, trust, whole
 from .batch import Batch, Record, SetAside, read
 from .features import Features, features, matrix
 from .hearing import Heard
@@ -143,7 +143,7 @@ class Pipeline:
         if not len(batch):
             return Outcome(0, skipped, repeated, blocked, unreadable=unreadable, appeared=self.profiles.appeared.copy())
         groups = Groups.by(rows)
-        block = self.profiles.table[groups.rows]
+        block = self.profiles.pick(groups.rows)
         was_at, were = block["at"].copy(), block["totals"].copy()
         observe(block, batch, self._cost(batch), groups)
         event_at = int(block["at"].max())
@@ -182,7 +182,7 @@ class Pipeline:
         turned = self._ladder.brake.turn(now)
         if turned == "pulled":
             rows = self._live_rows()
-            block = self.profiles.table[rows]
+            block = self.profiles.pick(rows)
             chosen = np.flatnonzero(self._ladder.shadows(block, now))
             block["shadowed"][chosen] = True
             decisions += self._announced(rows, block, chosen, now)
@@ -191,7 +191,7 @@ class Pipeline:
     def adopt(self, policy: Policy) -> list[Decision]:
         """Go by another policy from here on; the verdicts in force that it changes, as they are now."""
         rows = self._live_rows()
-        block = self.profiles.table[rows]
+        block = self.profiles.pick(rows)
         changed = self._ladder.adopt(policy, block, self._names(rows))
         return self._announced(rows, block, changed, self._ladder.now)
 
@@ -204,7 +204,7 @@ class Pipeline:
             values, largest = self._explained(one) if one["rung"][0] else ({}, None)
             standing = self._standings.of(row, now)
             decisions.append(self._decision(row, one, values, largest, standing))
-        self.profiles.put(rows[chosen], block[chosen])
+        self.profiles.put(rows[chosen], whole.pick(block, chosen))
         return decisions
 
     def _names(self, rows: IntVector) -> Names:
@@ -237,7 +237,7 @@ class Pipeline:
         if feedback.kind == "forget":
             return self._erase(told)
         rows = self.profiles.rows([feedback.value])
-        row, block = int(rows[0]), self.profiles.table[rows]
+        row, block = int(rows[0]), self.profiles.pick(rows)
         if feedback.kind in hearing.LABELS and block["evidence"].any():
             # What it looked like when people judged it: afterwards it may be wiped out.
             own = block["evidence"][:, : len(scoring.OWN)].astype(np.float64)
@@ -275,13 +275,13 @@ class Pipeline:
 
     def _judge(self, rows: IntVector, block: Block, judged: IntVector) -> tuple[list[Decision], FloatVector]:
         """Score, decide and learn, for the profiles of a block that have enough to go on; in place."""
-        enough, own = block[judged], rows[judged]
+        enough, own = whole.pick(block, judged), rows[judged]
         found = features(enough, self._watched_since)
         view = matrix(found)
         largest = self._score(enough, found, self._learned.tails(view))
         decisions = self._decide(own, enough, found, largest)
         self._learn(own, enough, view)
-        block[judged] = enough
+        whole.put(block, judged, enough)
         return decisions, enough["score"].astype(np.float64)
 
     def expire(self, now: int) -> list[Decision]:
@@ -322,7 +322,7 @@ class Pipeline:
         if not changed:
             return []
         rows = np.array(sorted(changed), dtype=np.int64)
-        block = self.profiles.table[rows]
+        block = self.profiles.pick(rows)
         freed = np.array([changed[row] for row in rows.tolist()])
         block["until"][freed] = np.minimum(block["until"][freed], block["at"][freed])
         decisions, _ = self._judge(rows, block, np.flatnonzero(block["at"] > 0))
@@ -347,7 +347,7 @@ class Pipeline:
         """
         self.profiles.reserve(accounts)
         places = self.profiles.restore(rows)
-        restored = self.profiles.table[places]
+        restored = self.profiles.pick(places)
         self.event_at = max(self.event_at, int(restored["at"].max(initial=0)))
         self._watched_since = min(self._watched_since, int(restored["first_at"].min(initial=_NEVER)))
         self._ladder.restore(restored, self.event_at)
@@ -368,7 +368,7 @@ class Pipeline:
         rows = self._live_rows()
         if not len(rows):
             return []
-        block = self.profiles.table[rows]
+        block = self.profiles.pick(rows)
         found = features(block, self._watched_since)
         found = self._with_pace(block, found)
         largest = evidence(found, len(block)).terms

@@ -6,6 +6,7 @@ from models.detector import IntVector
 
 from .distinct import turn
 from .profiles import DISTINCT, Block, blank
+from .whole import pick
 from .windows import SPANS_SECONDS, Groups, weights
 
 
@@ -17,7 +18,7 @@ def pooled(profiles: Block, group: IntVector, at: IntVector) -> Block:
     Identity, evidence and standing of the accounts are left out.
     """
     groups = Groups.by(group)
-    some = profiles[groups.order]
+    some = pick(profiles, groups.order)
     now = at[groups.of]
     whole = blank(len(groups.rows))
     whole["at"] = at

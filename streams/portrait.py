@@ -15,6 +15,7 @@ from .features import Features, features
 from .pooled import pooled
 from .profiles import STRANDED, Block
 from .traits import strand_of_trait
+from .whole import pick
 from .windows import WEEK
 
 PACED_FROM: Final = 6.0
@@ -53,7 +54,7 @@ def portraits(
     `now` in ms."""
     members = np.concatenate([kin.members for kin in groups])
     group = np.repeat(np.arange(len(groups)), [len(kin.members) for kin in groups])
-    profiles = reported(table[members])
+    profiles = reported(pick(table, members))
     whole = pooled(profiles, group, np.full(len(groups), max(now, int(profiles["at"].max(initial=0)))))
     found = dict(features(whole))
     count = len(groups)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from models.detector import FloatMatrix, FloatVector, IntVector
 from models.score import NAMES
 
+from . import whole
 from .batch import TOPIC_SIZE, Batch
 from .distinct import EPOCH_MS, Hashes, registers, turn
 from .layouts import LAYOUTS, upgraded
@@ -292,7 +293,7 @@ def packed(block: Block) -> bytes:
     """Profiles as they are stored: for each a layout number, then the row."""
     stored = np.empty(len(block), dtype=STORED)
     stored["layout"] = LAYOUT
-    stored["profile"] = block
+    whole.put(stored["profile"], slice(None), block)
     return stored.tobytes()
 
 
@@ -341,7 +342,7 @@ class Profiles(Rows):
 
     def put(self, rows: IntVector, block: Block) -> None:
         """Write profiles back to their rows; the next `changed` returns them."""
-        self.table[rows] = block
+        whole.put(self.table, rows, block)
         self.touch(rows)
 
     def sweep(self, now: int) -> int:
@@ -408,7 +409,7 @@ class Profiles(Rows):
                     raise ValueError(f"stored profile of account {account!r}: {error}") from error
         stored = np.frombuffer(b"".join(newest.values()), dtype=STORED)
         places = self.rows(newest)
-        self.table[places] = stored["profile"]
+        whole.put(self.table, places, stored["profile"])
         return places
 
     def begin_anew(self) -> None:

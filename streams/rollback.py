@@ -26,7 +26,7 @@ def lowered(rows: Sequence[tuple[str, bytes]], number: int) -> list[bytes]:
         raise StateError(f"layout {number} is not known; known: {', '.join(map(str, known_layouts()))}")
     profiles = Profiles()
     places = profiles.restore(rows)
-    block = profiles.table[places]
+    block = profiles.pick(places)
     if number == LAYOUT:
         stored = np.empty(len(block), dtype=STORED)
         stored["profile"] = block

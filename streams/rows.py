@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 from models.detector import IntVector
 
+from . import whole
+
 _FIRST_SIZE: Final = 256
 
 
@@ -49,12 +51,13 @@ class Rows:
     def rows(self, accounts: Iterable[str]) -> IntVector:
         """The row of each account; a new account gets a blank one."""
         row = self._row
-        found = []
-        for account in accounts:
-            position = row.get(account)
-            if position is None:
-                position = row[account] = self._place(account)
-            found.append(position)
+        names = list(accounts)
+        found = list(map(row.get, names))
+        if None in found:
+            for place, account in enumerate(names):
+                if found[place] is None:
+                    # Perhaps it has been given one further up.
+                    found[place] = row[account] if account in row else row.setdefault(account, self._place(account))
         if len(self._names) > len(self.table):
             self._grow(len(self._names))
         return np.array(found, dtype=np.int64)
@@ -63,6 +66,10 @@ class Rows:
         """Make room for so many accounts at once, rather than bit by bit."""
         if accounts > len(self.table):
             self._grow(accounts)
+
+    def pick(self, rows: IntVector) -> npt.NDArray[np.void]:
+        """A copy of some rows."""
+        return whole.pick(self.table, rows)
 
     def touch(self, rows: IntVector) -> None:
         """Mark rows as changed."""
@@ -73,7 +80,7 @@ class Rows:
         forgotten."""
         rows = np.flatnonzero(self._dirty)
         self._dirty[rows] = False
-        written = packed(self.table[rows])
+        written = packed(self.pick(rows))
         size = len(written) // max(len(rows), 1)
         forgotten = [(account, None) for account in sorted(self._dropped) if account not in self._row]
         self._dropped.clear()
@@ -87,7 +94,7 @@ class Rows:
             self._dropped.add(self._names[row])
             del self._row[self._names[row]]
             self._names[row] = ""
-        self.table[rows] = self._blank(1)
+        whole.put(self.table, rows, self._blank(1))
         self._dirty[rows] = False
         self._free.extend(rows.tolist())
 
@@ -105,5 +112,5 @@ class Rows:
         was = len(self.table)
         size = max(least, was + max(was // 4, 4_096))
         self.table.resize(size, refcheck=False)
-        self.table[was:] = self._blank(1)
+        whole.put(self.table, slice(was, None), self._blank(1))
         self._dirty.resize(size, refcheck=False)
