@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 import streams.pipeline
+from gateway.request import decode
 from tests.bench.failures import Case, frozen, play
+from tests.bench.full_size import measured
 from tests.bench.gate import bodies
+from tests.bench.multitude import Multitude, Size
 from tests.bench.stages import NEWEST_AT, STAGES, records_of, stages
 from tests.bench.traffic import DAY_MS, Traffic
 
@@ -66,3 +69,18 @@ async def test_replies_flow_whatever_fails_and_no_verdict_outlives_it(case: Case
     assert (row.replies, row.eve) == (500, (403, 200))
     assert (row.counts["faults"], row.counts["dropped"], row.counts["refused"]) == (0, 0, 1)
     assert (row.counts["waiting"] > 100) == waiting
+
+
+def test_a_multitude_in_small_is_read_by_the_detector_to_its_end() -> None:
+    size = Size(honest=60, attackers=30, exchanges=12, days=0.8, calm=0.3)
+    lines = b"".join(Multitude.of(size).blocks()).splitlines()
+    sent = [decode(line) for line in lines]
+    assert all(earlier.at <= later.at for earlier, later in pairwise(sent))
+    assert len({one.id for one in sent}) == len(sent)
+    found = measured(size)
+    assert found.requests == len(sent)
+    attack = [group for group in found.groups if group.group in ("small", "middle", "large")]
+    # Three labs with three, five and 24 accounts, each of which got its twelve answers.
+    assert [group.accounts for group in attack] == [3, 5, 24]
+    assert [group.requests for group in attack] == [36, 60, 288]
+    assert sum(group.requests for group in found.groups) == len(sent)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,15 @@ Uints = NDArray[np.uint64]
 
 TEMPLATE_SHARE: Final = 0.05
 """A band or prefix that at least this share of a pool has belongs to the pool's template."""
+
+
+class Drawn(NamedTuple):
+    """Sketches as columns: prefix hashes, eight bands each, topics (64 bytes each, joined), lengths in characters."""
+
+    prefix: Uints
+    bands: Uints
+    topics: bytes
+    chars: NDArray[np.int64]
 
 
 class Prompts:
@@ -83,6 +92,33 @@ class Prompts:
 
         No sketch where the prompt row is negative.
         """
+        drawn = self.columns(prompt, variation)
+        rows = zip(
+            systems,
+            drawn.prefix.tolist(),
+            drawn.bands.tolist(),
+            range(0, len(drawn.topics), 64),
+            drawn.chars.tolist(),
+            prompt.tolist(),
+            strict=True,
+        )
+        return [
+            Sketch(
+                v=VERSION,
+                system=system,
+                prefix=f"{prefix_:016x}",
+                bands=tuple(bands_),
+                topic=drawn.topics[at : at + 64],
+                chars=chars_,
+                cues=self._cues[row],
+            )
+            if row >= 0
+            else None
+            for system, prefix_, bands_, at, chars_, row in rows
+        ]
+
+    def columns(self, prompt: NDArray[np.int32], variation: Uints) -> Drawn:
+        """What differs from sketch to sketch, for pairs of prompt row and variation."""
         if self._table is None:
             self._table = _Table(self)
         table = self._table
@@ -97,29 +133,11 @@ class Prompts:
         moved = topics + np.where(varied[:, None] & (topics != 0), moves, 0)
         blob = np.clip(moved, -127, 127).astype(np.int8).tobytes()
         chars = table.chars[prompt] + np.where(varied, (dice[:, 10] % np.uint64(7)).astype(np.int64), 0)
-        rows = zip(
-            systems,
-            prefix.tolist(),
-            bands.tolist(),
-            range(0, len(blob), 64),
-            chars.tolist(),
-            prompt.tolist(),
-            strict=True,
-        )
-        return [
-            Sketch(
-                v=VERSION,
-                system=system,
-                prefix=f"{prefix_:016x}",
-                bands=tuple(bands_),
-                topic=blob[at : at + 64],
-                chars=chars_,
-                cues=self._cues[row],
-            )
-            if row >= 0
-            else None
-            for system, prefix_, bands_, at, chars_, row in rows
-        ]
+        return Drawn(prefix, bands, blob, chars)
+
+    def cues(self, row: int) -> tuple[str, ...]:
+        """The cues of a prompt, whatever its variation."""
+        return self._cues[row]
 
 
 class _Table:
