@@ -82,6 +82,9 @@ leaves some by chance; they are small, and the campaign's own evidence judges th
 PURITY: Final = 0.1
 """The most of a pair's owners that chance may explain."""
 
+BUCKETS: Final = 4_194_301
+"""A prime, so that pairs spread over all of them."""
+
 PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time": 6}
 """How many telling traits of each group an account brings into pairs."""
 
@@ -194,28 +197,33 @@ def _pairs(
     rows, row = np.unique(account, return_inverse=True)
     widths = np.array([PAIRED[name] for name in GROUPS])
     ends = np.cumsum(widths)
-    table = np.full((len(rows), int(ends[-1])), -1, dtype=np.int64)
+    # One row a place of a group, one column an account: pairs of places are then compared in one stretch of memory.
+    table = np.full((int(ends[-1]), len(rows)), -1, dtype=np.int64)
     held = np.zeros(table.shape, dtype=bool)
     fits = rank < widths[group]
-    column = (ends - widths)[group] + rank
-    table[row[fits], column[fits]] = trait[fits]
-    held[row[fits], column[fits]] = old[fits]
-    several = (np.add.reduceat(table >= 0, ends - widths, axis=1) > 0).sum(axis=1) >= 2
-    table, held, rows = table[several], held[several], rows[several]
+    place = (ends - widths)[group] + rank
+    table[place[fits], row[fits]] = trait[fits]
+    held[place[fits], row[fits]] = old[fits]
+    several = (np.add.reduceat(table >= 0, ends - widths, axis=0) > 0).sum(axis=0) >= 2
+    table, held, rows = table[:, several], held[:, several], rows[several]
+    shown = table >= 0
     size = len(found.trait)
     pairs, holders, olds = [], [], []
-    for i in range(table.shape[1]):
+    for i in range(len(table)):
         beyond = int(ends[np.searchsorted(ends, i, side="right")])
-        for j in range(beyond, table.shape[1]):
-            both = np.flatnonzero((table[:, i] >= 0) & (table[:, j] >= 0))
-            pairs.append(table[both, i] * size + table[both, j])
+        for j in range(beyond, len(table)):
+            both = np.flatnonzero(shown[i] & shown[j])
+            pairs.append(table[i, both] * size + table[j, both])
             holders.append(rows[both])
-            olds.append(held[both, i] & held[both, j])
+            olds.append(held[i, both] & held[j, both])
     if not pairs:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool)
     pair, holder, both_old = np.concatenate(pairs), np.concatenate(holders), np.concatenate(olds)
     one, other = found.kind[pair // size], found.kind[pair % size]
     allowed = ((one != COHORT) | (GROUP_OF[other] == SOFTWARE)) & ((other != COHORT) | (GROUP_OF[one] == SOFTWARE))
+    # Most pairs are one account's own. Counted in buckets none is missed, and few are left to sort.
+    bucket = pair % BUCKETS
+    allowed &= np.bincount(bucket, minlength=BUCKETS)[bucket] >= LEAST_OWNERS
     return pair[allowed], holder[allowed], both_old[allowed]
 
 
