@@ -47,6 +47,10 @@ COMPONENTS: Final = {
     ),
     # Every replica reads all verdicts by itself: no group.
     "gateway": Access(reads=(ENFORCEMENT,), writes=(REQUESTS,)),
+    # Writes down what servers send that cannot speak Kafka.
+    "ingest": Access(writes=(REQUESTS,)),
+    # Tells bouncers of verdicts.
+    "crowdsec": Access(reads=(ENFORCEMENT,)),
     # Judges cases: sees what was decided and why, never requests or profiles. What it says is a message of `feedback`.
     "analyst": Access(reads=(ENFORCEMENT, ALERTS, AUDIT, FEEDBACK), writes=(FEEDBACK,)),
     "forwarder": Access(reads=(ALERTS,), joins=(FORWARDERS,)),

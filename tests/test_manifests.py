@@ -1,8 +1,11 @@
 """Manifests: what stands under `k8s/` fits the code. Whether Kubernetes takes it is tested in `tests/manifests`."""
 
 import asyncio
+import importlib
 import re
+import ssl
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from streams.access import COMPONENTS, WORKERS, Access
 from streams.app import STUCK_SECONDS
+from streams.commands.ingest import ingest as command
 from streams.engine.vitals import vitals
 from streams.settings import Settings
 from streams.topics import TOPICS, Topic
@@ -58,9 +62,12 @@ def test_the_workers_group_is_that_of_the_settings() -> None:
     assert SETTINGS.group == WORKERS
 
 
-@pytest.mark.parametrize(("component", "module"), [("worker", "streams.app"), ("forwarder", "streams.forward")])
-def test_a_component_may_use_every_topic_that_its_code_names(component: str, module: str) -> None:
-    access = COMPONENTS[component]
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("worker", "streams.app"), ("forwarder", "streams.forward"), ("ingest", "streams.ingest.serve")],
+)
+def test_a_component_may_use_every_topic_that_its_code_names(name: str, module: str) -> None:
+    access = COMPONENTS[name]
     assert topics_named_in(imported(module)) <= {*access.reads, *access.writes}
 
 
@@ -133,29 +140,99 @@ def test_a_worker_takes_the_settings_it_is_given(tmp_path: Path) -> None:
     assert settings.password() == "x"
 
 
-def test_the_forwarder_takes_the_settings_it_is_given(tmp_path: Path) -> None:
-    folder = K8S / "components" / "forwarder"
-    (component,) = documents(folder / "kustomization.yaml")
-    (maker,) = component["configMapGenerator"]
-    literals = dict(each.split("=", 1) for each in [*generated("stillwatch-settings")["literals"], *maker["literals"]])
-    files = {name: value for name, value in literals.items() if value.startswith("/")}
-    for name in files:
-        (tmp_path / name).write_text("x")
-    settings = Settings.read(literals | {name: str(tmp_path / name) for name in files})
-    assert settings.sasl_user == "stillwatch-forwarder"
-    assert settings.alertmanager
+def component(name: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """The environment and the deployment of a component."""
+    folder = K8S / "components" / name
+    (said,) = documents(folder / "kustomization.yaml")
+    (maker,) = said["configMapGenerator"]
+    (deployment,) = (each for each in documents(folder / f"{name}.yaml") if each["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    maps = [each["configMapRef"]["name"] for each in container["envFrom"]]
+    literals = maker["literals"]
+    if maps != [maker["name"]]:
+        assert maps == ["stillwatch-settings", maker["name"]]
+        literals = [*generated("stillwatch-settings")["literals"], *literals]
+    return dict(each.split("=", 1) for each in literals), deployment
 
-    (deployment,) = (each for each in documents(folder / "forwarder.yaml") if each["kind"] == "Deployment")
-    assert deployment["spec"]["replicas"] == 1
+
+def placed(variables: dict[str, str], folder: Path, content: str = "x") -> dict[str, str]:
+    """The same environment, with its files in a folder."""
+    files = {name: folder / name for name, value in variables.items() if value.startswith("/")}
+    for path in files.values():
+        path.write_text(content)
+    return variables | {name: str(path) for name, path in files.items()}
+
+
+def mounted(deployment: dict[str, Any]) -> tuple[set[str], str]:
+    """The files that a deployment's pod finds in Secrets, and the Secret of its user."""
     spec = deployment["spec"]["template"]["spec"]
     secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
-    mounted = {
+    files = {
         str(Path(mount["mountPath"], item["path"]))
         for mount in spec["containers"][0]["volumeMounts"]
         for item in secrets.get(mount["name"], {"items": ()})["items"]
     }
-    assert mounted == set(files.values())
-    assert secrets["user"]["secretName"] == settings.sasl_user
+    return files, secrets["user"]["secretName"]
+
+
+def files_named(texts: Iterable[str]) -> set[str]:
+    """The files that settings or arguments name."""
+    return {
+        text.partition("=")[2] or text for text in texts if text.partition("=")[2].startswith("/") or text[:1] == "/"
+    }
+
+
+def test_the_forwarder_takes_the_settings_it_is_given(tmp_path: Path) -> None:
+    variables, deployment = component("forwarder")
+    settings = Settings.read(placed(variables, tmp_path))
+    assert settings.alertmanager
+    assert deployment["spec"]["replicas"] == 1
+    assert mounted(deployment) == (files_named(variables.values()), settings.sasl_user)
+
+
+def test_ingest_takes_the_settings_and_options_it_is_given(tmp_path: Path) -> None:
+    variables, deployment = component("ingest")
+    settings = Settings.read(placed(variables, tmp_path))
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert mounted(deployment) == (files_named([*variables.values(), *arguments]), settings.sasl_user)
+
+    told = command.make_context("ingest", arguments[1:]).params
+    ports = {each["name"]: each["containerPort"] for each in _ports(deployment)}
+    assert (arguments[0], told["host"], told["port"]) == ("ingest", "0.0.0.0", ports["requests"])
+    assert settings.web_port == ports["web"]
+
+
+@pytest.mark.parametrize("name", ["crowdsec", "envoy"])
+def test_services_of_the_gateway_take_the_settings_they_are_given(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the image, which has settings of its own. What runs is what uvicorn is told to."""
+    variables, deployment = component(name)
+    image = dict(re.findall(r"(STILLWATCH_\w+)=([^\s\\]*)", (ROOT / "Dockerfile").read_text()))
+    assert image, "what the image sets is read in a way this test does not know"
+    here = placed(variables, tmp_path, f"ada {'x' * 16}")
+    there = {each: value for each, value in here.items() if not each.endswith(("TLS_CA",))}
+    for each, value in (image | there).items():
+        monkeypatch.setenv(each, value)
+    monkeypatch.setenv("STILLWATCH_TLS_CA", ssl.get_default_verify_paths().openssl_cafile)
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"][:2] == ["uvicorn", "--factory"]
+    module, _, factory = container["command"][2].partition(":")
+    made = getattr(importlib.import_module(module), factory)()
+    assert callable(made)
+    assert _ports(deployment)[0]["containerPort"] == int(container["args"][container["args"].index("--port") + 1])
+
+    files, user = mounted(deployment)
+    assert files == files_named(variables.values())
+    assert user == variables["STILLWATCH_SASL_USER"]
+    assert str(deployment["spec"]["replicas"]) == variables.get("STILLWATCH_REPLICAS", "1")
+    memory = container["resources"]["limits"]["memory"]
+    assert 100e6 + 530 * int(variables["STILLWATCH_MOST_VERDICTS"]) < int(memory.removesuffix("Mi")) * 2**20
+
+
+def _ports(deployment: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = deployment["spec"]["template"]["spec"]["containers"][0]["ports"]
+    return found
 
 
 def test_every_file_of_the_settings_is_mounted_from_what_holds_it() -> None:

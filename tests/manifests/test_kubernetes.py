@@ -22,7 +22,8 @@ CORE = ("v1", "apps/", "batch/", "networking.k8s.io/", "policy/")
 STRIMZI = ("kafka.strimzi.io/",)
 OPERATORS = ("keda.sh/", "monitoring.coreos.com/")
 
-RENDERED = ("dev", "production", "production with keda")
+SERVICES = "production with crowdsec, envoy, ingest"
+RENDERED = ("dev", "production", "production with keda", SERVICES)
 
 SETTINGS = Settings()
 
@@ -34,16 +35,16 @@ def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def render(name: str, folder: Path) -> str:
-    """An overlay, or one with a component added."""
-    overlay, _, component = name.partition(" with ")
+    """An overlay, or one with components added."""
+    overlay, _, components = name.partition(" with ")
     parent = K8S / "overlays" / overlay
-    if not component:
+    if not components:
         return kustomize(parent)
     (said,) = documents(parent / "kustomization.yaml")
     both = {
         "namespace": said["namespace"],
         "resources": [os.path.relpath(parent, folder)],
-        "components": [os.path.relpath(K8S / "components" / component, folder)],
+        "components": [os.path.relpath(K8S / "components" / each, folder) for each in components.split(", ")],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(both))
     return kustomize(folder)
@@ -66,11 +67,20 @@ def named(kind: str, objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]
 
 
 def test_every_overlay_and_component_is_rendered() -> None:
-    said = {each for name in RENDERED for each in name.split(" with ")} | {"forwarder"}  # production has it
+    said = {each for name in RENDERED for part in name.split(" with ") for each in part.split(", ")}
+    said.add("forwarder")  # production has it
     assert said == {path.name for kind in ("overlays", "components") for path in (K8S / kind).iterdir()}
 
 
-PODS = {"stillwatch-worker": "StatefulSet", "stillwatch-forwarder": "Deployment"}
+PODS = {
+    "stillwatch-worker": "StatefulSet",
+    "stillwatch-forwarder": "Deployment",
+    "stillwatch-crowdsec": "Deployment",
+    "stillwatch-envoy": "Deployment",
+    "stillwatch-ingest": "Deployment",
+}
+BY_HAND = {"stillwatch-bouncers", "stillwatch-ingest-tls", "stillwatch-secret", "stillwatch-senders"}
+"""Secrets that whoever deploys makes, as the components that need them say."""
 
 
 def pod(name: str, objects: list[dict[str, Any]]) -> dict[str, Any]:
@@ -80,14 +90,15 @@ def pod(name: str, objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", PODS)
-@pytest.mark.parametrize("rendered", ["production"], indirect=True)
+@pytest.mark.parametrize("rendered", [SERVICES], indirect=True)
 def test_prometheus_finds_the_pods_and_may_reach_them(objects: list[dict[str, Any]], name: str) -> None:
     monitor = named("PodMonitor", objects)["stillwatch"]["spec"]
     template = pod(name, objects)
     assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     (endpoint,) = monitor["podMetricsEndpoints"]
-    (port,) = template["spec"]["containers"][0]["ports"]
-    (rule,) = named("NetworkPolicy", objects)[name]["spec"]["ingress"]
+    port = template["spec"]["containers"][0]["ports"][0]
+    rule = named("NetworkPolicy", objects)[name]["spec"]["ingress"][0]
+    assert rule["from"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
     assert endpoint["port"] == port["name"] == rule["ports"][0]["port"]
 
 
@@ -154,8 +165,8 @@ def test_checkov_finds_nothing_that_is_not_explained(tmp_path: Path) -> None:
 
 
 def test_what_pods_refer_to_is_there(objects: list[dict[str, Any]]) -> None:
-    """ConfigMaps are ours, Secrets Strimzi's: one for each user, one with the certificates to trust."""
-    secrets = {*named("KafkaUser", objects), *(f"{name}-cluster-ca-cert" for name in named("Kafka", objects))}
+    """ConfigMaps are ours; Secrets are Strimzi's (one a user, one with the certificates to trust) or made by hand."""
+    secrets = {*BY_HAND, *named("KafkaUser", objects), *(f"{name}-cluster-ca-cert" for name in named("Kafka", objects))}
     there = {
         "configMap": set(named("ConfigMap", objects)),
         "secret": secrets,
@@ -163,6 +174,18 @@ def test_what_pods_refer_to_is_there(objects: list[dict[str, Any]]) -> None:
     }
     for kind, name in _references(objects):
         assert name in there[kind], f"{kind} {name}"
+
+
+@pytest.mark.parametrize("name", ["stillwatch-crowdsec", "stillwatch-envoy", "stillwatch-ingest"])
+@pytest.mark.parametrize("rendered", [SERVICES], indirect=True)
+def test_a_service_leads_where_its_policy_lets_in(objects: list[dict[str, Any]], name: str) -> None:
+    (port,) = named("Service", objects)[name]["spec"]["ports"]
+    _, asked = named("NetworkPolicy", objects)[name]["spec"]["ingress"]
+    template = pod(name, objects)
+    names = {each["name"] for each in template["spec"]["containers"][0]["ports"]}
+    assert port["targetPort"] == asked["ports"][0]["port"]
+    assert port["targetPort"] in names
+    assert named("Service", objects)[name]["spec"]["selector"].items() <= template["metadata"]["labels"].items()
 
 
 def _references(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
