@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench full-size countermeasures chaos manifests rules observe alerts adapters sbom lock clean
+.PHONY: demo test lint bench full-size countermeasures chaos fuzz manifests rules observe alerts adapters sbom lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -23,6 +23,11 @@ lint: .venv/ready
 # run fetches their schemas into .tools.
 manifests: .venv/ready .tools/ready
 	$(BIN)/python -m pytest tests/manifests tests/test_manifests.py $(ARGS)
+
+# Odd input for everything that takes what others wrote: ten minutes for each of eighteen targets, or SECONDS=60, or only
+# some of them: ARGS="requests policy". `make test` has a few fixed examples of each.
+fuzz: .venv/ready
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) $(ARGS)
 
 # Alerts and dashboards: promtool on rules and their tests, every name in them against a live worker.
 rules: .venv/ready

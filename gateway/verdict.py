@@ -14,7 +14,11 @@ ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Amount = Annotated[float, Meta(ge=0)]
-Parameters = dict[Annotated[str, Meta(min_length=1, max_length=64)], float | str]
+
+LONGEST_NAME: Final = 64
+"""Characters of a parameter's name."""
+
+Parameters = dict[Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)], float | str]
 
 
 class UnreadableVerdictError(ValueError):

@@ -11,6 +11,9 @@ from .alerts import Alert, Detail
 
 PATH: Final = "/api/v2/alerts"
 
+_LATEST: Final = 253_402_300_799_000
+"""The last second of the year 9999, in ms: RFC 3339 has no later one."""
+
 
 def body(alerts: Iterable[Alert], runbooks: str) -> bytes:
     """What is posted to PATH. It may be posted again at any time: Alertmanager knows an alert by its labels."""
@@ -44,4 +47,4 @@ def _show(value: Detail) -> str:
 
 
 def _time(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(min(at, _LATEST) / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,12 +1,15 @@
 """Complaints: what is wrong with a policy file, and where."""
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar, get_args
 
 import msgspec
+
+from gateway.verdict import LONGEST_NAME
 
 from .rules import (
     LADDER,
@@ -32,6 +35,9 @@ from .rules import (
 
 AnyRules = TypeVar("AnyRules", bound=Rules)
 
+_LONGEST: Final = 400
+"""Characters of a complaint."""
+
 
 class PolicyError(ValueError):
     """A policy that cannot be used; the message names the file, the place in it and what is wrong."""
@@ -41,16 +47,23 @@ def parsed(text: str, name: str, into: type[AnyRules]) -> AnyRules:
     """The rules written in a TOML text; `name` opens the message of a `PolicyError`."""
     try:
         tables: dict[str, object] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{name}: not TOML: {error}") from error
+    except ValueError as error:  # an int of thousands of digits is no TOMLDecodeError
+        raise PolicyError(f"{name}: not TOML: {_cut(str(error))}") from error
+    except RecursionError:
+        raise PolicyError(f"{name}: nested too deeply") from None
     try:
         _check_model_prices(tables)
         rules = msgspec.convert(tables, into)
     except msgspec.ValidationError as error:
-        raise PolicyError(f"{name}: {_explain(str(error), tables)}") from error
+        raise PolicyError(f"{name}: {_cut(_explain(str(error), tables))}") from error
     for complaint in _complaints(rules):
-        raise PolicyError(f"{name}: {complaint}")
+        raise PolicyError(f"{name}: {_cut(complaint)}")
     return rules
+
+
+def _cut(text: str) -> str:
+    """Errors end up in logs: what a file says is quoted, and not all of it."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _check_model_prices(tables: dict[str, object]) -> None:
@@ -225,6 +238,11 @@ def _complaints_of_rung(where: str, rung: Rung) -> Iterator[str]:
         yield f"{where}.parameters: a throttle states its rate: parameters = {{ rpm = 20 }}"
     if rpm is not None and (isinstance(rpm, str) or not 0 < rpm < float("inf")):
         yield f"{where}.parameters.rpm: {rpm!r} is not a rate above 0"
+    for name, value in rung.parameters.items():
+        if not 0 < len(name) <= LONGEST_NAME:
+            yield f"{where}.parameters: {name!r} is not a name of up to {LONGEST_NAME} characters"
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{where}.parameters.{name}: {value} is not a number that a verdict can carry"
     if "shadow" in rung.parameters:
         yield f"{where}.parameters.shadow: reserved for the action of a shadow rung"
 

@@ -266,7 +266,7 @@ class Campaigns:
                     continue
                 try:
                     self.found[name] = msgspec.json.decode(row, type=Campaign)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, RecursionError) as error:
                     raise ValueError(f"stored campaign {name!r}: {error}") from error
             else:
                 known.append((key.removeprefix(_ACCOUNT), row))

@@ -29,6 +29,9 @@ DRIFTING: Final = (
 
 _COLUMNS: Final = [DETECTOR_FEATURES.index(name) for name in DRIFTING]
 
+_LARGEST: Final = 64 * 1024 * 1024
+"""Bytes of a partition's models, decompressed: a damaged header must not reserve all memory."""
+
 AGAIN_MS: Final = 3_600_000
 """How often a protection that stays lifted is announced again."""
 
@@ -119,6 +122,8 @@ class Learned:
     def restore(cls, stored: bytes) -> "Learned":
         """Continue from what `snapshot` gave. Raises SnapshotError when it is not of this release."""
         try:
+            if zstandard.frame_content_size(stored) > _LARGEST:
+                raise SnapshotError("stored models are larger than any can be")
             raw = zstandard.decompress(stored)
             if raw.startswith(MAGIC):  # the first release stored the ensemble alone
                 return cls(Ensemble.restore(raw))

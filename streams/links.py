@@ -108,7 +108,7 @@ def decode(raw: bytes) -> Told:
     if len(owners) != known:
         raise UnreadableSightingsError(f"owners: {len(owners)} for {known} accounts")
     for name, largest in (("links", links["of"].max(initial=0)), ("reported", reported.max(initial=0))):
-        if largest >= max(known, 1):
+        if largest >= max(known, 1) or (not known and len(links) + len(reported)):
             raise UnreadableSightingsError(f"{name}: account {largest} of {known}")
     if links["kind"].max(initial=0) >= len(NAMES):
         raise UnreadableSightingsError(f"links: kind {links['kind'].max()} of {len(NAMES)}")

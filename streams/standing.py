@@ -6,7 +6,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from gateway.verdict import Reason
+from gateway.request import Millis, Name
+from gateway.verdict import Reason, Share
 from models.detector import BoolVector, IntVector
 
 from .profiles import Profiles
@@ -23,12 +24,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attack. The newest of an account holds; heard twice it changes nothing.
     """
 
-    campaign: str
-    at: int
-    until: int
-    action: str
-    score: float
-    scenario: str | None = None
+    campaign: Name
+    at: Millis
+    until: Millis
+    action: Name
+    score: Share
+    scenario: Name | None = None
     reasons: tuple[Reason, ...] = ()
 
 

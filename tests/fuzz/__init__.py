@@ -1,0 +1,1 @@
+"""Fuzz: our inputs, written by somebody who means us no good."""
