@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import zstandard
 from hypothesis import strategies as st
 
 from models.snapshot import SnapshotError
@@ -73,7 +74,11 @@ def _models() -> bytes:
     return Pipeline(POLICY, most_profiles=1_000).snapshot_models()
 
 
-MODELS: Final = st.builds(_models).flatmap(cut) | st.binary(max_size=100)
+MODELS: Final = st.one_of(
+    st.builds(_models).flatmap(cut),
+    st.builds(_models).map(zstandard.decompress).flatmap(cut).map(zstandard.compress),
+    st.binary(max_size=100),
+)
 
 
 def models(raw: bytes) -> None:
