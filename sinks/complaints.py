@@ -238,11 +238,11 @@ def _complaints_of_rung(where: str, rung: Rung) -> Iterator[str]:
         yield f"{where}.parameters: a throttle states its rate: parameters = {{ rpm = 20 }}"
     if rpm is not None and (isinstance(rpm, str) or not 0 < rpm < float("inf")):
         yield f"{where}.parameters.rpm: {rpm!r} is not a rate above 0"
-    for name, value in rung.parameters.items():
+    for name, given in rung.parameters.items():
         if not 0 < len(name) <= LONGEST_NAME:
             yield f"{where}.parameters: {name!r} is not a name of up to {LONGEST_NAME} characters"
-        if isinstance(value, float) and not math.isfinite(value):
-            yield f"{where}.parameters.{name}: {value} is not a number that a verdict can carry"
+        if isinstance(given, float) and not math.isfinite(given):
+            yield f"{where}.parameters.{name}: {given} is not a number that a verdict can carry"
     if "shadow" in rung.parameters:
         yield f"{where}.parameters.shadow: reserved for the action of a shadow rung"
 
