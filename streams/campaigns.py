@@ -309,6 +309,16 @@ class Campaigns:
         ]
         return sorted(members, key=lambda one: (-one.requests, one.account))
 
+    def shown_by(self, campaign: Campaign) -> dict[str, set[int]]:
+        """For each member the shared traits that it showed. Topics are in none: they are worked out at each look."""
+        shared = np.array([one.trait for one in campaign.shared], dtype=np.uint64)
+        held: dict[str, set[int]] = {}
+        for row in self._members(campaign).tolist():
+            own = self.known.table["trait"][row]
+            live = own[self.known.table["seen"][row] > 0]
+            held[self.known.name(row)] = set(live[np.isin(live, shared)].tolist())
+        return held
+
     # Looking for groups
 
     def _look(self, outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -297,7 +298,7 @@ def test_a_standing_tells_what_the_campaign_earned(caught: World) -> None:
     assert said.score <= found.score
 
 
-async def test_campaigns_are_listed_and_shown_as_they_are_stored(embedded: Broker) -> None:
+async def test_campaigns_are_listed_shown_and_drawn_as_they_are_stored(embedded: Broker, tmp_path: Path) -> None:
     environment = embedded.environment()
     settings = Settings.read(environment)
     await topics.create(settings)
@@ -317,6 +318,13 @@ async def test_campaigns_are_listed_and_shown_as_they_are_stored(embedded: Broke
     assert "its accounts share rare traits" in shown
     assert "payment" in shown
     assert all(member in shown for member in MEMBERS)
+    held = world.campaigns.shown_by(world.campaigns.found[name])
+    assert set(held) == set(MEMBERS)
+    # One card and one server: every member showed the same of each.
+    assert len(set.intersection(*held.values())) >= 2
+    if find_spec("matplotlib"):
+        assert "drawn: " in await asyncio.to_thread(told, "show", name, "--picture", str(tmp_path / "c.svg"))
+        assert "eve0" in (tmp_path / "c.svg").read_text() or "12 accounts" in (tmp_path / "c.svg").read_text()
     unknown = CliRunner(env=environment).invoke
     result = await asyncio.to_thread(lambda: unknown(main, ["campaigns", "show", "c0"]))
     assert result.exit_code == 2

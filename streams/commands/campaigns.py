@@ -1,5 +1,6 @@
 """`stillwatch campaigns`: which accounts are held to be one, and why."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -46,11 +47,16 @@ def campaigns_list(everything: bool) -> None:
 @campaigns.command("show")
 @click.argument("name")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many members.")
-def campaigns_show(name: str, limit: int) -> None:
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw accounts and traits as a graph: SVG or PNG.")
+def campaigns_show(name: str, limit: int, picture: Path | None) -> None:
     """Show campaign NAME: its reasons, what its accounts share and how rare that is, and its members."""
+    from importlib.util import find_spec
+
     from rich.markup import escape
     from rich.table import Table
 
+    if picture is not None and find_spec("matplotlib") is None:
+        fail("--picture needs matplotlib: install the extra `pictures`", BAD_INPUT)
     found = _read()
     campaign = found.found.get(name.removeprefix("campaign:"))
     if campaign is None:
@@ -71,6 +77,14 @@ def campaigns_show(name: str, limit: int) -> None:
     console().print(table)
     if len(members) > limit:
         click.echo(f"{len(members) - limit:,} members more than shown")
+    if picture is not None:
+        from ..constellation import constellation
+        from ..starmap import draw
+
+        try:
+            click.echo(f"drawn: {draw(constellation(campaign, members, found.shown_by(campaign)), picture)}")
+        except (OSError, ValueError) as error:
+            fail(error, BAD_INPUT)
 
 
 def _read() -> "Campaigns":
