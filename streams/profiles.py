@@ -1,6 +1,6 @@
 """Profile: what we remember of one account."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -401,12 +401,14 @@ class Profiles(Rows):
         layout or length that is not known: none is ever misread.
         """
         newest = {account: row for account, row in dict(rows).items() if row is not None}
-        for account, row in newest.items():
-            if len(row) != STORED.itemsize or row[:8] != _THIS_LAYOUT:
-                try:
-                    newest[account] = brought_up(row)
-                except ValueError as error:
-                    raise ValueError(f"stored profile of account {account!r}: {error}") from error
+        # Tens of thousands of rows are looked at one by one only when one of them is not as they are written today.
+        if not {(len(row), row[:8]) for row in newest.values()} <= {(STORED.itemsize, _THIS_LAYOUT)}:
+            for account, row in newest.items():
+                if len(row) != STORED.itemsize or row[:8] != _THIS_LAYOUT:
+                    try:
+                        newest[account] = brought_up(row)
+                    except ValueError as error:
+                        raise ValueError(f"stored profile of account {account!r}: {error}") from error
         stored = np.frombuffer(b"".join(newest.values()), dtype=STORED)
         places = self.rows(newest)
         whole.put(self.table, places, stored["profile"])
@@ -418,6 +420,6 @@ class Profiles(Rows):
         self.table["offset"][rows] = self.table["heard"][rows] = -1
         self.touch(rows)
 
-    def _place(self, account: str) -> int:
-        self.appeared.append(account)
-        return super()._place(account)
+    def _place(self, accounts: Sequence[str]) -> None:
+        self.appeared += accounts
+        super()._place(accounts)

@@ -1,6 +1,6 @@
 """Rows: a table with one row an account, and where each account's row is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -50,16 +50,11 @@ class Rows:
 
     def rows(self, accounts: Iterable[str]) -> IntVector:
         """The row of each account; a new account gets a blank one."""
-        row = self._row
         names = list(accounts)
-        found = list(map(row.get, names))
+        found = list(map(self._row.get, names))
         if None in found:
-            for place, account in enumerate(names):
-                if found[place] is None:
-                    # Perhaps it has been given one further up.
-                    found[place] = row[account] if account in row else row.setdefault(account, self._place(account))
-        if len(self._names) > len(self.table):
-            self._grow(len(self._names))
+            self._place(list(dict.fromkeys(name for name, row in zip(names, found, strict=True) if row is None)))
+            found = list(map(self._row.__getitem__, names))
         return np.array(found, dtype=np.int64)
 
     def reserve(self, accounts: int) -> None:
@@ -98,14 +93,17 @@ class Rows:
         self._dirty[rows] = False
         self._free.extend(rows.tolist())
 
-    def _place(self, account: str) -> int:
-        """A free row for a new account; the table may have to grow for it."""
-        if self._free:
-            row = self._free.pop()
+    def _place(self, accounts: Sequence[str]) -> None:
+        """Rows for new accounts: those given up first; the table may have to grow for the others."""
+        reused = min(len(self._free), len(accounts))
+        for account in accounts[:reused]:
+            row = self._row[account] = self._free.pop()
             self._names[row] = account
-            return row
-        self._names.append(account)
-        return len(self._names) - 1
+        first = len(self._names)
+        self._names += accounts[reused:]
+        self._row.update(zip(accounts[reused:], range(first, len(self._names)), strict=True))
+        if len(self._names) > len(self.table):
+            self._grow(len(self._names))
 
     def _grow(self, least: int) -> None:
         # In place and by a quarter: a table of gigabytes is never held twice.

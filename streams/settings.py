@@ -101,7 +101,7 @@ class Settings:
     tls_ca: Path | None = _setting(None, "Certificates to trust (PEM); without it the system's.")
     tls_cert: Path | None = _setting(None, "Our own certificate (PEM), where the brokers ask for one.")
     tls_key: Path | None = _setting(None, "The key of our own certificate (PEM).")
-    chunk: int = _setting(1_000, "Most records in a micro-batch.", least=1)
+    chunk: int = _setting(2_000, "Most records in a micro-batch.", least=1)
     buffer_chunks: int = _setting(4, "Micro-batches held in memory before fetching stops.", least=1)
     profiles: int = _setting(
         2_000_000,

@@ -11,6 +11,7 @@ from models.signals import WORDS
 
 from .features import features, matrix, unscaled
 from .profiles import Profiles
+from .whole import pick
 
 ROUND_REQUESTS: Final = 2_048
 """Requests between two looks: medians move slowly."""
@@ -51,13 +52,13 @@ class Typical:
 
     def look_again(self, profiles: Profiles) -> None:
         """Look at enough profiles to know what is typical, after they were restored."""
-        for _ in range(0, min(profiles.height, 16 * ROUND_PROFILES), ROUND_PROFILES):
-            self._look(profiles)
+        if profiles.height:
+            self._look(profiles, 16 * ROUND_PROFILES)
 
-    def _look(self, profiles: Profiles) -> None:
-        some = profiles.table[self._next : min(self._next + ROUND_PROFILES, profiles.height)]
+    def _look(self, profiles: Profiles, count: int = ROUND_PROFILES) -> None:
+        some = profiles.table[self._next : min(self._next + count, profiles.height)]
         self._next = (self._next + len(some)) % profiles.height
-        some = some[some["at"] > 0]
+        some = pick(some, some["at"] > 0)
         self._histogram.learn_many(matrix(features(some), self._names))
         self._learned += len(some)
 

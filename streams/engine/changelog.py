@@ -111,12 +111,13 @@ class Changelog:
             consumer.seek(tp, start)
             while (position := await consumer.position(tp)) < end:
                 for record in (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ()):
-                    ((_, stamp),) = record.headers
-                    if stamp >= newest.get(record.key, _NEVER)[0]:
-                        newest[record.key] = stamp, record.value
-                        disordered.discard(record.key)
-                    else:
-                        disordered.add(record.key)
+                    key, ((_, stamp),) = record.key, record.headers
+                    if key in newest and stamp < newest[key][0]:
+                        disordered.add(key)
+                        continue
+                    newest[key] = stamp, record.value
+                    if disordered:
+                        disordered.discard(key)
         if disordered:
             rows = ((key, newest[key][1], newest[key][0]) for key in disordered)
             position = await self._append(partition, rows)

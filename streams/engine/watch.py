@@ -23,6 +23,9 @@ from .transport import Chunk
 TICK_SECONDS: Final = 0.5
 """How often a worker looks whether a checkpoint or the end of a verdict is due."""
 
+RESTORED_AT_ONCE: Final = 2
+"""Partitions restored at a time: while the rows of one are taken in, those of the next come."""
+
 
 class Watch:
     """Takes partitions on, gives them micro-batches, lets them go.
@@ -46,6 +49,7 @@ class Watch:
         # The newest policy, if there was another one than partitions begin with.
         self._policy: Policy | None = None
         self._restoring: asyncio.Task[None] | None = None
+        self._reading = asyncio.Semaphore(RESTORED_AT_ONCE)
         self._metrics = means.metrics
         self._clock = means.clock
         self._now = means.now
@@ -82,16 +86,17 @@ class Watch:
 
     async def _restore(self, partitions: list[TP]) -> None:
         try:
-            async with asyncio.TaskGroup() as catching_up:
+            async with asyncio.TaskGroup() as restoring:
                 for tp in partitions:
-                    started = self._clock()
-                    # Profiles come one partition after the other; what was said since is waited for beside the next.
-                    await self.partitions[tp].restore()
-                    catching_up.create_task(self._catch_up(tp, started))
+                    restoring.create_task(self._restore_one(tp))
         except* Exception as faults:
             await self.fail(faults.exceptions[0])
 
-    async def _catch_up(self, tp: TP, started: float) -> None:
+    async def _restore_one(self, tp: TP) -> None:
+        # What was said since is waited for beside the next partitions.
+        async with self._reading:
+            started = self._clock()
+            await self.partitions[tp].restore()
         await self.partitions[tp].catch_up()
         if self._policy is not None:
             await self.partitions[tp].adopt(self._policy)

@@ -8,6 +8,7 @@ from sinks.policy import Policy
 from streams.commands.process import settle
 from streams.engine.changelog import Changelog
 from streams.engine.partition import RESTORE_ROWS
+from streams.engine.watch import RESTORED_AT_ONCE
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.topics import PROFILES
@@ -16,7 +17,7 @@ from ..contest import Report, Task, peak_mb, report, task
 
 
 class Restore(Report, frozen=True, kw_only=True):
-    """All partitions, one after the other."""
+    """All partitions, as a worker restores them."""
 
     profiles: int
     seconds: float
@@ -26,16 +27,21 @@ async def restore(told: Task) -> Restore:
     """Read the changelog of every partition into a pipeline of its own."""
     settings = Settings.read(os.environ)
     policy = Policy.load()
-    pipelines = []
+    reading = asyncio.Semaphore(RESTORED_AT_ONCE)
     async with settings.producer() as producer:
         changelog = Changelog(producer, settings, PROFILES)
+
+        async def one(partition: int) -> Pipeline:
+            async with reading:
+                stored = await changelog.read(partition)
+                pipeline = Pipeline(policy)
+                for start in range(0, len(stored.rows), RESTORE_ROWS):
+                    pipeline.restore(stored.rows[start : start + RESTORE_ROWS], len(stored.rows))
+                    await asyncio.sleep(0)
+                return pipeline
+
         began_at, started = time.time(), time.perf_counter()
-        for partition in range(told.partitions):
-            stored = await changelog.read(partition)
-            pipeline = Pipeline(policy)
-            for start in range(0, len(stored.rows), RESTORE_ROWS):
-                pipeline.restore(stored.rows[start : start + RESTORE_ROWS])
-            pipelines.append(pipeline)
+        pipelines = await asyncio.gather(*map(one, range(told.partitions)))
         seconds = time.perf_counter() - started
     profiles = sum(pipeline.accounts for pipeline in pipelines)
     return Restore(peak_mb=peak_mb(), began_at=began_at, profiles=profiles, seconds=seconds)
