@@ -54,6 +54,13 @@ COMPONENTS: Final = {
     # Judges cases: sees what was decided and why, never requests or profiles. What it says is a message of `feedback`.
     "analyst": Access(reads=(ENFORCEMENT, ALERTS, AUDIT, FEEDBACK), writes=(FEEDBACK,)),
     "forwarder": Access(reads=(ALERTS,), joins=(FORWARDERS,)),
+    # Backup, restore, `forget --check`: what workers remember, and how far they were.
+    "keeper": Access(
+        reads=(PROFILES, CAMPAIGNS, STANDINGS, ENFORCEMENT, REQUESTS, LINKS, FEEDBACK),
+        writes=(PROFILES, CAMPAIGNS, STANDINGS, ENFORCEMENT),
+        describes=(ALERTS, AUDIT, UNREADABLE),
+        joins=(WORKERS,),
+    ),
     # Looks whether topics fit and workers keep up; reads nothing of what is in them.
     "operator": Access(describes=TOPICS, watches=(WORKERS, FORWARDERS)),
 }

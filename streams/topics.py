@@ -18,6 +18,8 @@ from .settings import LARGEST_MESSAGE, PREFIX, Settings
 
 _DAY: Final = 86_400_000
 _VISIBLE_SECONDS: Final = 30
+_SAFE_REPLICAS: Final = 3
+"""From so many on, one broker may go while two still have every message."""
 _DENIED: Final = (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno)
 
 
@@ -57,6 +59,11 @@ class Topic(NamedTuple):
             config["max.message.bytes"] = str(self.max_bytes)
         return config
 
+    def created(self, settings: Settings) -> dict[str, str]:
+        """The same as it is created: of three replicas two must have what is acknowledged, whatever the broker says."""
+        two = {"min.insync.replicas": "2"} if settings.replication >= _SAFE_REPLICAS else {}
+        return self.config() | two
+
 
 REQUESTS: Final = Topic("requests", "delete")
 PROFILES: Final = Topic("profiles", "compact", settle_ms=_DAY // 24)
@@ -90,7 +97,7 @@ async def create(settings: Settings) -> list[str]:
     async with admin_client(settings) as admin:
         for topic in TOPICS:
             name = topic.name(settings)
-            new = NewTopic(name, topic.count(settings), settings.replication, topic_configs=topic.config())
+            new = NewTopic(name, topic.count(settings), settings.replication, topic_configs=topic.created(settings))
             try:
                 response = await admin.create_topics([new])
             except KafkaError as error:

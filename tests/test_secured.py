@@ -20,8 +20,9 @@ from gateway.settings import Settings as GatewaySettings
 from gateway.subscriber import Subscriber
 from streams import topics
 from streams.app import worker
+from streams.backup import inspect, save
 from streams.doctor import Finding, examine
-from streams.forget import forget
+from streams.forget import forget, left
 from streams.settings import Settings
 from streams.topics import ENFORCEMENT, REQUESTS, TOPICS, TopicsError
 
@@ -159,6 +160,17 @@ async def test_the_analyst_may_let_an_account_be_forgotten_and_the_gateway_not(s
     assert (await forget(secured.settings("stillwatch-analyst"), "eve", **words)).offset == 0
     with pytest.raises(TopicsError, match=r"or stillwatch-gateway may not see it: stillwatch.feedback"):
         await forget(secured.settings("stillwatch-gateway"), "eve", **words)
+
+
+async def test_the_keeper_may_save_the_state_and_look_whether_anything_is_left(
+    secured: Secured, tmp_path: Path
+) -> None:
+    settings = secured.settings("stillwatch-keeper")
+    await save(settings, tmp_path / "state.zst", at=int(time.time() * 1000))
+    assert inspect(tmp_path / "state.zst").head.committed
+    assert await left(settings, "nobody") == []
+    with pytest.raises(TopicsError, match="or stillwatch-forwarder may not see them"):
+        await save(secured.settings("stillwatch-forwarder"), tmp_path / "no.zst", at=0)
 
 
 def test_a_worker_that_logs_in_as_somebody_else_says_so_and_ends(

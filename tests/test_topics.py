@@ -37,6 +37,15 @@ def test_what_belongs_in_one_place_must_have_one_partition(noun: str) -> None:
         verify({**CREATED, f"x.{noun}": 4}, SETTINGS)
 
 
+@pytest.mark.parametrize(("replication", "in_sync"), [(1, None), (2, None), (3, "2"), (5, "2")])
+def test_of_three_replicas_two_must_have_what_is_acknowledged(replication: int, in_sync: str | None) -> None:
+    settings = Settings(replication=replication)
+    assert {topic.created(settings).get("min.insync.replicas") for topic in TOPICS} == {in_sync}
+    for topic in TOPICS:
+        as_created = topic.config() | {"min.insync.replicas": in_sync or "1"}
+        assert topic.created(settings).items() <= as_created.items()
+
+
 async def test_topics_are_created_once_and_then_fit(broker: Broker) -> None:
     settings = Settings.read(broker.environment())
     with pytest.raises(TopicsError, match="missing topics"):
