@@ -33,6 +33,7 @@ from streams.evaluate.judge import (
 from streams.evaluate.membership import Membership, matched
 from streams.evaluate.play import Backdrop, Sent, Table, batches, merged, sent, stripped
 from streams.evaluate.report import encoded, report
+from streams.evaluate.tools import moved, recordings_in, tool_name
 from streams.evaluate.watchers import Baseline, Seen, Stillwatch, Watcher, watchers
 from streams.simulate.accounts import DAY_MS
 from streams.simulate.attacks import Scenario, campaign
@@ -336,6 +337,22 @@ def test_what_gives_a_family_away_is_what_it_gets_much_more_without() -> None:
     ]
     assert given_away_by("bulk", 0.1, found) == ["turns", "sketches"]
     assert given_away_by("loud", 0.1, found) == []
+
+
+def test_a_recording_begins_with_the_attacks_and_ends_with_the_arena(tmp_path: Path) -> None:
+    path = tmp_path / "some-tool.jsonl"
+    asked = [request("a", T0 + hour * HOUR, id=str(hour), opened_at=T0 - HOUR) for hour in (2, 0, 1, 40)]
+    path.write_bytes(b"\n".join(encode(one) for one in asked))
+    assert recordings_in(tmp_path) == [path]
+    assert tool_name(path) == "some-tool"
+    played_ = list(moved(path, MONDAY, MONDAY + DAY))
+    assert [one.at - MONDAY for one in played_] == [0, HOUR, 2 * HOUR]
+    assert {one.opened_at for one in played_} == {MONDAY - HOUR}
+    path.write_bytes(encode(asked[0]) + b'\n{"id": "x"}\n')
+    with pytest.raises(ValueError, match=r"some-tool\.jsonl, line 2: "):
+        list(moved(path, MONDAY, MONDAY + DAY))
+    with pytest.raises(ValueError, match=r"no recording; they end in \.jsonl"):
+        jobs(Plan(tools=tmp_path / "nothing"))
 
 
 def test_reliability_counts_days_by_their_highest_score() -> None:

@@ -16,6 +16,7 @@ SHORT: Final[dict[str, Any]] = {"parts": 1, "honest_days": 5.0}
 
 @click.command()
 @click.option("--traces", type=click.Path(path_type=Path), help="Play the recordings in this folder as well.")
+@click.option("--tools", type=click.Path(path_type=Path), help="Play the attacks recorded in this folder as well.")
 @click.option("--report", "out", type=click.Path(path_type=Path), help="Write all numbers here as JSON.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="Seed of the streams; may be repeated.  [default: 1]")
 @click.option("--family", "families", multiple=True, help="Family to play, or none; may be repeated.  [default: all]")
@@ -29,6 +30,7 @@ SHORT: Final[dict[str, Any]] = {"parts": 1, "honest_days": 5.0}
 @click.option("--processes", type=click.IntRange(1), help="Processes side by side.  [default: one for each core]")
 def evaluate(
     traces: Path | None,
+    tools: Path | None,
     out: Path | None,
     seeds: tuple[int, ...],
     families: tuple[str, ...],
@@ -59,6 +61,7 @@ def evaluate(
     from ..evaluate.arena import evaluate as played
     from ..evaluate.away import away_table
     from ..evaluate.groups import gathered_table, hunted_table
+    from ..replay import RecordingError
     from ..simulate.crowds import CROWDS
     from ..simulate.families import FAMILIES
 
@@ -66,13 +69,16 @@ def evaluate(
     gathering = tuple(name for name in crowds if name != "none") if crowds else tuple(CROWDS)
     try:
         plan = Plan(
-            seeds=seeds or (1,), families=chosen, crowds=gathering, traces=traces, without=without, dropped=dropped,
-            ablations=ablations, away=away, policy=policy, **(SHORT if away else {}),
+            seeds=seeds or (1,), families=chosen, crowds=gathering, traces=traces, tools=tools, without=without,
+            dropped=dropped, ablations=ablations, away=away, policy=policy, **(SHORT if away else {}),
         )  # fmt: skip
         Policy.load(policy)
     except (ValueError, PolicyError) as error:
         fail(error, BAD_INPUT)
-    todo = len(jobs(plan))
+    try:
+        todo = len(jobs(plan))
+    except (OSError, ValueError) as error:
+        fail(error, BAD_INPUT)
     click.echo(f"seeds {', '.join(map(str, plan.seeds))}; {todo} streams", err=True)
     with ExitStack() as stack:
         file = opened(stack, out)
@@ -83,12 +89,12 @@ def evaluate(
                 done=lambda job: click.echo(f"played {job.kind} {job.name}, seed {job.seed}", err=True),
             )
             found = reporting.report(plan, results)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecordingError) as error:
             fail(error, BAD_INPUT)
         if file:
             file.write(reporting.encoded(found))
     screen = console()
-    if plan.families:
+    if found.watchers["stillwatch"].families:
         screen.print(reporting.families_table(found))
     if found.campaigns:
         screen.print(hunted_table(found.campaigns))

@@ -27,6 +27,7 @@ from .hydra import Campaign
 from .judge import Met
 from .membership import Membership
 from .play import Backdrop, Strip, Table, batches, merged, sent, stripped
+from .tools import moved, recordings_in, tool_name
 from .watchers import WATCHERS, Stillwatch, watchers
 
 EXEMPT_KIND: Final = "licensed"
@@ -57,6 +58,8 @@ class Plan:
     each: int = 2
     honest_days: float = 14.0
     traces: Path | None = None
+    tools: Path | None = None
+    """Folder of requests recorded where a tool was run (see `tools`); each file is an attack."""
     without: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     ablations: bool = False
@@ -81,7 +84,7 @@ class Plan:
 class Job(NamedTuple):
     """One stream to play."""
 
-    kind: Literal["honest", "recorded", "family", "crowd"]
+    kind: Literal["honest", "recorded", "family", "crowd", "tool"]
     seed: int
     name: str
 
@@ -104,6 +107,7 @@ def jobs(plan: Plan) -> list[Job]:
     """Everything to play, the longest first."""
     found = [Job("recorded", seed, str(plan.traces)) for seed in plan.seeds if plan.traces]
     found += [Job("honest", seed, f"part {part}") for seed in plan.seeds for part in range(plan.parts)]
+    found += [Job("tool", seed, str(path)) for seed in plan.seeds if plan.tools for path in recordings_in(plan.tools)]
     found += [Job("family", seed, name) for seed in plan.seeds for name in plan.families]
     return found + [Job("crowd", seed, name) for seed in plan.seeds for name in plan.crowds]
 
@@ -132,6 +136,8 @@ def play(plan: Plan, job: Job) -> Played:
         return _family(plan, job, strip)
     if job.kind == "crowd":
         return _crowd(plan, job, strip)
+    if job.kind == "tool":
+        return _tool(plan, job, strip)
     stream = recorded(Path(job.name), job.seed) if job.kind == "recorded" else _honest(plan, job)
     tables = _tables(plan, stream.labels)
     for batch in batches(sent(request, strip) for request in stream):
@@ -185,6 +191,19 @@ def _crowd(plan: Plan, job: Job, strip: Strip) -> Played:
         for table in tables.values():
             table.take(batch)
     truth.update({account.label.account: ("crowd", job.name) for account in accounts})
+    return _played(job, tables, truth)
+
+
+def _tool(plan: Plan, job: Job, strip: Strip) -> Played:
+    backdrop, warm = _calm(plan, job.seed, wide=False)
+    tables = deepcopy(warm)
+    truth = {label.account: _truth(label) for label in backdrop.labels}
+    begins_at, end_at = _begins_at(plan), MONDAY + int(plan.days * DAY_MS)
+    requests = list(moved(Path(job.name), begins_at, end_at))
+    for batch in batches(merged(backdrop, begins_at, end_at, (sent(request, strip) for request in requests))):
+        for table in tables.values():
+            table.take(batch)
+    truth.update({request.account: ("attack", f"tool {tool_name(Path(job.name))}") for request in requests})
     return _played(job, tables, truth)
 
 

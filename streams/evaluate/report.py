@@ -25,6 +25,9 @@ LOUD: Final = 20_000
 
 MANY: Final = 20
 
+BESIDE: Final = ("family", "crowd", "tool")
+"""Kinds of jobs in which honest accounts are the backdrop, and are judged as bystanders."""
+
 PER: Final = 100_000
 """Account-days that false actions are counted in."""
 
@@ -41,6 +44,11 @@ RECORDED: Final = (
     "Recorded: the arrivals and token counts of the API clients of kind recorded, the prompts of the evaluation "
     "suites and harvests, and nothing else. Who sent them, from where, and the joining of arrivals with prompts are "
     "simulated."
+)
+
+RUN: Final = (
+    "Run for real: the requests of what is named as a tool, as a gateway saw them; how fast the model answered, and "
+    "the accounts beside them, are simulated."
 )
 
 SCORES: Final = (0.0, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99, 1.01)
@@ -172,7 +180,7 @@ def report(plan: Plan, results: Iterable[Played]) -> Report:
         policy=policy.version,
         model=VERSION,
         simulated=SIMULATED,
-        recorded=RECORDED if plan.traces else None,
+        recorded=" ".join((RECORDED,) * bool(plan.traces) + (RUN,) * bool(plan.tools)) or None,
         reliability=_reliability(played),
         campaigns=hunted(played),
         crowds=gathered(played),
@@ -219,7 +227,7 @@ def _reliability(played: Sequence[Played]) -> list[Bin]:
     for job, accounts, truth, _ in played:
         for account, met in accounts[WATCHERS[0]].items():
             label, kind = truth[account]
-            if kind != EXEMPT_KIND and (label == "attack" or job.kind not in ("family", "crowd")):
+            if kind != EXEMPT_KIND and (label == "attack" or job.kind not in BESIDE):
                 found += [(score, label == "attack") for score in met.scores.values() if score > 0]
     scores, attacks = (np.array(column) for column in zip(*found, strict=True)) if found else (np.zeros(0),) * 2
     bins = []
@@ -244,7 +252,7 @@ def _watched(name: str, played: Sequence[Played], budget: Budget) -> Watched:
                 attacks[kind].append(met)
             elif label == "crowd":
                 continue
-            elif job.kind in ("family", "crowd"):
+            elif job.kind in BESIDE:
                 bystanders |= {(job.seed, account)} if met.height >= THROTTLE else set()
             elif kind != EXEMPT_KIND and _of_extraction_size(met, budget):
                 large[number] = met

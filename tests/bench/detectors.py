@@ -5,8 +5,8 @@ them, so compare lines of one run, not runs. The table in docs/models.md is what
 """
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final
 
 import click
 import numpy as np
@@ -64,7 +64,7 @@ def by_rows(model: AnomalyDetector) -> Step:
 
     def take(X: FloatMatrix) -> None:
         for row in X.tolist():
-            named = dict(zip(FEATURES, row, strict=True))
+            named: dict[Hashable, Any] = dict(zip(FEATURES, row, strict=True))
             model.score_one(named)
             model.learn_one(named)
 
