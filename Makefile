@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench full-size countermeasures chaos fuzz manifests rules observe alerts adapters sbom lock clean
+.PHONY: demo test lint bench full-size countermeasures chaos fuzz manifests rules observe alerts adapters vllm sbom lock clean
 
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
@@ -95,6 +95,23 @@ else
 endif
 	touch $@
 
+# The watermark inside a real vLLM and transformers, on a CPU: an environment of its own of 6 GB.
+vllm: .venv/ready .venv/vllm/ready
+	STILLWATCH_VLLM=.venv/vllm $(BIN)/python -m pytest -m vllm tests/adapters $(ARGS)
+
+.venv/vllm/ready: .venv/ready requirements-vllm.lock gateway/pyproject.toml $(wildcard gateway/*.py)
+ifdef UV
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv/vllm
+	$(UV) pip install --quiet --python .venv/vllm/bin/python --no-deps --require-hashes --requirement requirements-vllm.lock
+	$(UV) pip install --quiet --python .venv/vllm/bin/python --no-deps --reinstall-package stillwatch-gateway ./gateway
+else
+	$(PYTHON) -m venv .venv/vllm
+	.venv/vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-vllm.lock
+	-.venv/vllm/bin/python -m pip uninstall --quiet --yes stillwatch-gateway
+	.venv/vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps ./gateway
+endif
+	touch $@
+
 # Models are copied through the gateway's countermeasures: tables and a picture in build/countermeasures, in minutes.
 countermeasures: .venv/ready .venv/pictures
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.countermeasures $(ARGS)
@@ -136,6 +153,8 @@ lock:
 	$(COMPILE) --group build --output-file requirements-build.lock
 	$(COMPILE) --constraint requirements.lock --extra kafka --group pyproject.toml:example \
 		--output-file examples/gateway/requirements.lock gateway/pyproject.toml
+	echo 'torch==2.13.0' | uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--generate-hashes --no-header --group vllm --override /dev/stdin --output-file requirements-vllm.lock
 
 clean:
 	rm -rf .venv .tools .kafka .cache dist build

@@ -22,6 +22,7 @@ FOR_TESTS = {
         "STILLWATCH_CHAOS_SEED",
         "STILLWATCH_CHAOS_ROUNDS",
         "STILLWATCH_ADAPTERS",
+        "STILLWATCH_VLLM",
     )
     if name in os.environ
 }

@@ -31,13 +31,18 @@ def missing(text: str) -> None:
 
 @contextmanager
 def started(
-    command: Sequence[str], port: int, log: Path, environment: dict[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    environment: dict[str, str] | None = None,
+    *,
+    seconds: float = START_SECONDS,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server as a process of its own, which listens on a port; it ends with the block."""
+    """A server as a process of its own, which listens on a port within so many seconds; it ends with the block."""
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=log.parent)
     try:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + seconds
         while not answers(port):
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]

