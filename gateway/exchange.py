@@ -243,7 +243,9 @@ def _first(body: Mapping[str, object], *names: str) -> object:
 def _text(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return None
-    return value[:_NAME_CHARS].encode("utf-8", "replace").decode()
+    short = value[:_NAME_CHARS]
+    # Half an emoji cannot be sent. Nearly every name is ASCII, and this is asked fourteen times a request.
+    return short if short.isascii() else short.encode("utf-8", "replace").decode()
 
 
 def _number(value: object) -> float | None:

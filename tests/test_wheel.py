@@ -1,6 +1,7 @@
 """The gateway as others install it: a wheel of its own, under a name of its own."""
 
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -166,6 +167,36 @@ def test_it_works_and_type_checks_in_an_empty_environment(empty: Path) -> None:
         [*mypy, "wrong.py"], cwd=empty, env=environment, capture_output=True, text=True, check=False
     )
     assert checked.stdout.count("[arg-type]") == 2, "its types reach whoever imports it"
+
+
+MARKED = """
+from stillwatch_gateway.countermeasures import mark_key as key
+from stillwatch_gateway.green import Green as Kind
+secret, campaigns = "sixteen letters!", ["c-16", "c-17"]
+green = Kind(key(secret, "campaign:c-17"))
+texts = [[n, 7] for n in range(40)]
+for text in texts:
+    text.append(next(word for word in range(99) if green.count(numpy.array([[*text, word]]))[0]))
+"""
+
+
+def test_the_pieces_of_python_in_its_readme_run(wheel: Path, tmp_path: Path) -> None:
+    """One after the other, with what each takes for granted put before it."""
+    readme = (ROOT / "gateway" / "README.md").read_text()
+    serve, attribute, messages = re.findall(r"^```python\n(.*?)^```", readme, flags=re.M | re.S)
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    payload = (GOLDEN / "verdict_minimal.json").read_bytes()
+    story = [
+        serve + "\nassert app.user_middleware[0].cls is Middleware",
+        f"import numpy\n{MARKED}\n{attribute}\nfound = attribute(marks, texts)",
+        "assert found['c-17'].p_value < 1e-9 < found['c-16'].p_value",
+        f"payload = {payload!r}\n{messages}\nassert found.effective_action == 'watch', found",
+        "assert request.decode(message).sketch.chars == 20",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(story)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 VLLM = """
