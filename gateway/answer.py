@@ -10,6 +10,9 @@ from .request import FAILURES
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes of one answer that are kept until it is read; of a longer one only the length is known."""
 
+CHARS_A_TOKEN: Final = 4
+"""To estimate tokens where an answer states no usage; a common rule of thumb for English."""
+
 _TAIL: Final = 16 * 1024
 _LARGEST_COUNT: Final = 2**31 - 1
 _FINISHES: Final = {
@@ -35,7 +38,7 @@ class Answer(msgspec.Struct, kw_only=True):
     chars: int = 0
     """Characters of text in it."""
     deltas: int | None = None
-    """Pieces of text in a streamed one: about one a token."""
+    """Tokens of a streamed one, guessed: one a piece, or what its characters make where pieces hold two and more."""
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):
@@ -60,10 +63,15 @@ class Said(msgspec.Struct, frozen=True, gc=False):
             found.finish = "error"
         elif self.streamed:
             # The first and the last event carry no text, and then comes [DONE].
-            found.deltas = max(self.events - 3, 0)
+            pieces, with_text = max(self.events - 3, 0), 0
             for line in self.kept.splitlines():
                 if line.startswith(b"data:") and b"{" in line:
+                    before = found.chars
                     _look(line[5:], found)
+                    with_text += found.chars > before
+            # A server that is busy sends several tokens in one piece; the last ones tell how many.
+            tokens = found.chars / with_text / CHARS_A_TOKEN if with_text else 0.0
+            found.deltas = round(pieces * tokens) if tokens >= 2 else pieces
         else:
             found.chars = self.size if not self.kept else 0
             _look(self.kept, found)
@@ -79,6 +87,7 @@ class _Message(msgspec.Struct):
 class _Choice(msgspec.Struct):
     finish_reason: object = None
     message: _Message | None = None
+    delta: _Message | None = None
     text: object = None
 
 
@@ -158,10 +167,11 @@ def _look(raw: bytes, found: Answer) -> None:
     for choice in body.choices or ():
         finish = choice.finish_reason
         found.chars += _length(choice.text)
-        if choice.message is not None:
-            found.chars += _length(choice.message.content) + _length(choice.message.reasoning_content)
-            if choice.message.refusal:
-                finish = "refusal"
+        for said in (choice.message, choice.delta):
+            if said is not None:
+                found.chars += _length(said.content) + _length(said.reasoning_content)
+                if said.refusal:
+                    finish = "refusal"
         if isinstance(finish, str) and finish:
             found.finish = _FINISHES.get(finish, finish)
     if body.choices is None and isinstance(body.status, str):

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from .answer import Answer, Said
+from .answer import CHARS_A_TOKEN, Answer, Said
 from .request import FAILURES, Request
 from .sketch import KEPT_CHARS
 
@@ -25,9 +25,6 @@ OPERATIONS: Final[Mapping[str, str]] = {
 
 UNKNOWN: Final = "unknown"
 """Stands for a model or an account that nobody named."""
-
-CHARS_A_TOKEN: Final = 4
-"""To estimate tokens where an answer states no usage; a common rule of thumb for English."""
 
 _NAME_CHARS: Final = 512
 _LARGEST_COUNT: Final = 2**31 - 1

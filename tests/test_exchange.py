@@ -181,6 +181,15 @@ def test_a_streamed_answer_without_usage_is_counted() -> None:
     assert drafted({}, said).request.output_tokens == 50
 
 
+def test_pieces_of_many_tokens_are_counted_by_their_characters() -> None:
+    """2,000 pieces of 24 characters: the newest are looked at, six tokens each. A refusal is told in pieces too."""
+    pieces = [{"choices": [{"delta": {"reasoning_content": "a word, and another one "}}]}] * 2_000
+    role = {"choices": [{"delta": {"role": "assistant"}}]}
+    stream = events(role, *pieces, {"choices": [{"delta": {"refusal": "no"}, "finish_reason": "stop"}]})
+    answer = replied(stream, kind=b"text/event-stream", piece=1_000).answer()
+    assert (answer.deltas, answer.finish) == (12_000, "refusal")
+
+
 def test_the_responses_api_says_it_in_its_own_words() -> None:
     usage = {"input_tokens": 9, "output_tokens": 40, "output_tokens_details": {"reasoning_tokens": 30}}
     cut = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "usage": usage}

@@ -165,7 +165,12 @@ async def test_answers_under_a_degrade_verdict_carry_the_mark_of_their_account(
     assert marked["green"]["cai"].pop("account:cai") < 1e-12
     assert marked["tournament"]["bob"].pop("account:bob") < 1e-12
     assert min(p for kind in marked.values() for found in kind.values() for p in found.values()) > 1e-4
-    assert {name: [each.output_tokens for each in found[name]] for name in said} == dict.fromkeys(said, [120] * 6)
+    for name in said:
+        whole = [each.output_tokens for each in found[name] if not each.stream]
+        streamed = [each.output_tokens for each in found[name] if each.stream]
+        assert whole == [120] * 3
+        assert min(streamed) > 60, "nobody asked for usage, so it is guessed"
+        assert max(streamed) < 240
 
 
 TRANSFORMERS = """

@@ -9,6 +9,7 @@ import asyncio
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -133,13 +134,14 @@ async def load(app: App, rate: int, seconds: float, asked: list[bytes]) -> tuple
     return delays, own, len(delays) / (time.perf_counter() - began)
 
 
-def gate(brokers: str, prefix: str) -> Gate:
+def gate(brokers: str, prefix: str, prompts: str = "sketch") -> Gate:
     """A gate as a deployment would have it."""
     environment = {
         "STILLWATCH_BROKERS": brokers,
         "STILLWATCH_TOPIC_PREFIX": prefix,
         "STILLWATCH_SECRET": "sixteen letters!",
         "STILLWATCH_ACCOUNT_HEADER": "x-account",
+        "STILLWATCH_PROMPTS": prompts,
     }
     return Gate(Settings.read(environment))
 
@@ -173,18 +175,18 @@ async def case(name: str, rate: int, seconds: float, asked: list[bytes], tower: 
     return Row(name, delays, own, answered, counts)
 
 
-async def measure(seconds: float, address: str) -> list[Row]:
+async def measure(seconds: float, address: str, rates: Sequence[int], prompts: str) -> list[Row]:
     """All cases in turn."""
     asked = bodies(random.Random(1))
     rows = []
-    for rate in (1_000, 3_000, 10_000):
+    for rate in rates:
         rows.append(Row("no gate", *await load(model, rate, seconds, asked), {}))
         prefix = f"bench{rate}."
         await prepared(address, prefix)
-        rows.append(await case("gate", rate, seconds, asked, gate(address, prefix)))
-        away = gate(f"127.0.0.1:{free_port()}", prefix)
+        rows.append(await case("gate", rate, seconds, asked, gate(address, prefix, prompts)))
+        away = gate(f"127.0.0.1:{free_port()}", prefix, prompts)
         rows.append(await case("gate, Kafka away", rate, seconds, asked, away))
-        full = gate(address, await prepared(address, f"full{rate}.", GARBAGE))
+        full = gate(address, await prepared(address, f"full{rate}.", GARBAGE), prompts)
         for number in range(LIVE):
             full.guard.take(watched(number), wall())
         rows.append(await case(f"gate, {LIVE:,} live verdicts, {GARBAGE:,} garbage", rate, seconds, asked, full))
@@ -224,12 +226,16 @@ def _resident() -> int:
 
 @click.command(help=__doc__)
 @click.option("--seconds", default=10.0, show_default=True, help="Duration of each case.")
-def main(seconds: float) -> None:
+@click.option(
+    "--rate", "rates", type=click.IntRange(1), multiple=True, default=(1_000, 3_000, 10_000), show_default=True
+)
+@click.option("--prompts", type=click.Choice(["sketch", "text", "none"]), default="sketch", show_default=True)
+def main(seconds: float, rates: tuple[int, ...], prompts: str) -> None:
     console = Console(width=140)
     console.print(memory())
     with embedded_broker() as broker:
         here = machine("embedded broker")
-        rows = asyncio.run(measure(seconds, broker.address))
+        rows = asyncio.run(measure(seconds, broker.address, rates, prompts))
     table = Table("case", "replies/s", "in it: p50 ms", "p99", "from due: p50 ms", "p99", "reported", "dropped")
     for name, delays, own, answered, counts in rows:
         table.add_row(
