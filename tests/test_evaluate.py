@@ -472,7 +472,7 @@ def test_jobs_and_plans() -> None:
         Plan(families=("bulky",))
     with pytest.raises(ValueError, match="unknown evidence 'volum'; known: volume, "):
         Plan(dropped=("volum",))
-    with pytest.raises(ValueError, match="evidence and fields are taken away in runs of their own"):
+    with pytest.raises(ValueError, match="evidence, fields and traits are taken away in runs of their own"):
         Plan(ablations=True, away=True)
 
 

@@ -13,6 +13,9 @@ from .terminal import BAD_INPUT, console, fail, opened
 SHORT: Final[dict[str, Any]] = {"parts": 1, "honest_days": 5.0}
 """Without fields everything is played nine times over: so less of it."""
 
+WITHOUT_TRAITS: Final[dict[str, Any]] = {"parts": 0, "wide_days": 8.0}
+"""Without traits every look is made eight times over, and only groups are of interest."""
+
 
 @click.command()
 @click.option("--traces", type=click.Path(path_type=Path), help="Play the recordings in this folder as well.")
@@ -25,6 +28,7 @@ SHORT: Final[dict[str, Any]] = {"parts": 1, "honest_days": 5.0}
 @click.option("--without-field", "without", multiple=True, help="Field no request has, such as ip; may be repeated.")
 @click.option("--ablations", is_flag=True, help="Tell what each kind of evidence is worth; leaves the baselines out.")
 @click.option("--away", is_flag=True, help="Tell which fields give each family away; leaves the baselines out.")
+@click.option("--without-traits", "traits", is_flag=True, help="Tell what campaigns get without each kind of trait.")
 @click.option("--policy", type=click.Path(path_type=Path), help="Policy file in place of the packaged one.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw share served against false actions: PNG, SVG.")
 @click.option("--processes", type=click.IntRange(1), help="Processes side by side.  [default: one for each core]")
@@ -39,6 +43,7 @@ def evaluate(
     without: tuple[str, ...],
     ablations: bool,
     away: bool,
+    traits: bool,
     policy: Path | None,
     picture: Path | None,
     processes: int | None,
@@ -61,16 +66,22 @@ def evaluate(
     from ..evaluate.arena import evaluate as played
     from ..evaluate.away import away_table
     from ..evaluate.groups import gathered_table, hunted_table
+    from ..evaluate.kinds import missed_table
     from ..replay import RecordingError
     from ..simulate.crowds import CROWDS
     from ..simulate.families import FAMILIES
 
     chosen = tuple(name for name in families if name != "none") if families else tuple(FAMILIES)
     gathering = tuple(name for name in crowds if name != "none") if crowds else tuple(CROWDS)
+    shorter: dict[str, Any] = SHORT if away else {}
+    if traits:
+        shorter = WITHOUT_TRAITS
+        chosen = chosen if families else tuple(name for name in FAMILIES if name.startswith(("split", "hydra")))
+        gathering = gathering if crowds else ()
     try:
         plan = Plan(
             seeds=seeds or (1,), families=chosen, crowds=gathering, traces=traces, tools=tools, without=without,
-            dropped=dropped, ablations=ablations, away=away, policy=policy, **(SHORT if away else {}),
+            dropped=dropped, ablations=ablations, away=away, traits=traits, policy=policy, **shorter,
         )  # fmt: skip
         Policy.load(policy)
     except (ValueError, PolicyError) as error:
@@ -104,6 +115,8 @@ def evaluate(
     screen.print(reporting.reliability_table(found))
     if ablations:
         screen.print(reporting.ablations_table(found))
+    if traits:
+        screen.print(missed_table(found.traits))
     if away:
         ours = found.watchers["stillwatch"]
         served = {family.family: family.before["throttle"] for family in ours.families}

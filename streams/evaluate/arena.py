@@ -25,6 +25,7 @@ from ..simulate.traces import recorded
 from .away import blind
 from .hydra import Campaign
 from .judge import Met
+from .kinds import overhearing
 from .membership import Membership
 from .play import Backdrop, Strip, Table, batches, merged, sent, stripped
 from .tools import moved, recordings_in, tool_name
@@ -66,13 +67,16 @@ class Plan:
     """Whether the detector is accompanied by itself without each column of evidence, instead of the baselines."""
     away: bool = False
     """Whether it is accompanied by itself without each group of fields (`away.GROUPS`), instead of the baselines."""
+    traits: bool = False
+    """Whether it is accompanied by campaign agents without each kind of trait (`kinds.TAKEN`), instead of the
+    baselines. Then nobody is replaced."""
     policy: Path | None = None
     """Policy file; None: the packaged one."""
 
     def __post_init__(self) -> None:
         stripped(self.without)
-        if self.ablations and self.away:
-            raise ValueError("evidence and fields are taken away in runs of their own")
+        if self.ablations + self.away + self.traits > 1:
+            raise ValueError("evidence, fields and traits are taken away in runs of their own")
         for kind, names, known in (
             ("family", self.families, FAMILIES), ("crowd", self.crowds, CROWDS), ("evidence", self.dropped, NAMES),
         ):  # fmt: skip
@@ -159,6 +163,8 @@ def _honest(plan: Plan, job: Job) -> Stream:
 
 def _family(plan: Plan, job: Job, strip: Strip) -> Played:
     scenario = FAMILIES[job.name]
+    if plan.traits:
+        scenario = scenario._replace(replacements=0)
     wide = scenario.days is not None
     backdrop, warm = _calm(plan, job.seed, wide=wide)
     # All in one copy: a watcher may look at another one.
@@ -231,6 +237,9 @@ def _tables(plan: Plan, labels: Sequence[Label]) -> dict[str, Table]:
     policy = Policy.load(plan.policy)
     policy = msgspec.structs.replace(policy, exempt=(*policy.exempt, *licensed))
     playing = watchers(policy, plan.dropped, ablations=plan.ablations)
+    detector = playing[WATCHERS[0]]
+    if plan.traits and isinstance(detector, Stillwatch):
+        playing = {WATCHERS[0]: detector, **overhearing(detector)}
     if plan.away:
         playing = {WATCHERS[0]: playing[WATCHERS[0]], **blind(policy, plan.dropped)}
     return {name: Table(watcher) for name, watcher in playing.items()}

@@ -23,19 +23,23 @@ class Membership:
     campaigns: dict[str, int] = field(default_factory=dict)
     members: dict[str, Told] = field(default_factory=dict)
 
-    def hear(self, found: Outcome) -> None:
-        """Take note of what campaigns decided and whom they named."""
+    def hear(self, found: Outcome) -> list[tuple[str, int]]:
+        """Take note of what campaigns decided and whom they named; those named now, with the rung of each."""
         for decision in found.decisions:
             verdict = decision.verdict
             if verdict.action in LADDER:
                 height = LADDER.index(verdict.action) + 1
                 self.campaigns[verdict.value] = max(height, self.campaigns.get(verdict.value, 0))
+        now = []
         for account, raw in found.standings:
             if raw is None:
                 continue
             standing = decode(raw)
+            height = LADDER.index(standing.action) + 1
             before = self.members.get(account, Told(0, standing.at))
-            self.members[account] = Told(max(before.height, LADDER.index(standing.action) + 1), before.at)
+            self.members[account] = Told(max(before.height, height), before.at)
+            now.append((account, height))
+        return now
 
 
 @dataclass(frozen=True, slots=True)

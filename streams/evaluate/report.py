@@ -18,6 +18,7 @@ from .arena import EXEMPT_KIND, Plan, Played
 from .away import GROUPS, Away, watcher_name
 from .groups import Gathered, Hunted, gathered, hunted
 from .judge import LADDER, THROTTLE, Met, days_at, interval, median_hours, share_before
+from .kinds import Missed, missed
 from .watchers import OWN, WATCHERS
 
 LOUD: Final = 20_000
@@ -164,6 +165,7 @@ class Report(msgspec.Struct, frozen=True):
     """The probability of an attack that every score begins with."""
     ablations: list[Ablation]
     away: list[Away]
+    traits: list[Missed]
     campaigns: list[Hunted]
     crowds: list[Gathered]
     watchers: dict[str, Watched]
@@ -182,11 +184,12 @@ def report(plan: Plan, results: Iterable[Played]) -> Report:
         simulated=SIMULATED,
         recorded=" ".join((RECORDED,) * bool(plan.traces) + (RUN,) * bool(plan.tools)) or None,
         reliability=_reliability(played),
+        traits=missed(played) if plan.traits else [],
         campaigns=hunted(played),
         crowds=gathered(played),
         watchers={
             name: _watched(name, played, policy.budget)
-            for name in (WATCHERS[:1] if plan.ablations or plan.away else WATCHERS)
+            for name in (WATCHERS[:1] if plan.ablations or plan.away or plan.traits else WATCHERS)
         },
         prior=float(1.0 / (1.0 + np.exp(-PRIOR))),
         away=[_away(group, fields, played, policy.budget) for group, fields in (GROUPS if plan.away else {}).items()],

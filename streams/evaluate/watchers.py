@@ -64,6 +64,8 @@ class Stillwatch:
         self.pipeline = Ablated(policy, dropped) if dropped else Pipeline(policy)
         self.campaigns = Campaigns(policy)
         self.membership = Membership()
+        self.sightings: bytes | None = None
+        """What was told to the campaign agent of the last batch."""
         self.haste = np.zeros(0)
         """Of the accounts of the last batch."""
 
@@ -71,6 +73,7 @@ class Stillwatch:
         pipeline = self.pipeline
         outcome = pipeline.process(records)
         decisions = outcome.decisions
+        self.sightings = outcome.sightings
         if outcome.sightings is not None:
             found = self.campaigns.process([Recorded(None, outcome.sightings, 0)])
             self.membership.hear(found)
