@@ -26,7 +26,7 @@ from streams.profiles import TOTALS, Profiles
 from streams.settings import Settings
 from streams.topics import REQUESTS, Topic
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 WORKER = (sys.executable, "-m", "streams.cli", "worker")
 
@@ -173,12 +173,12 @@ class Fleet:
         self.workers.append(Worker(process, port, log, more))
         return self.workers[-1]
 
-    async def settled(self, load: Load) -> None:
-        """Wait until everything of a load that has ended is committed, starting anew what has died."""
+    async def settled(self, ends: dict[int, int]) -> None:
+        """Wait until the group has committed the given end of each partition, starting anew what has died."""
         deadline = time.monotonic() + 2 * PATIENCE_SECONDS
-        while await self.committed() != load.ends:
+        while (committed := await self.committed()) != ends:
             if time.monotonic() > deadline:
-                raise AssertionError(f"committed {await self.committed()} of {load.ends}; {self.logs()}")
+                raise AssertionError(f"committed {committed} of {ends}; {self.logs()}")
             self.tend()
             await asyncio.sleep(0.2)
 
