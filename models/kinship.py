@@ -82,6 +82,9 @@ leaves some by chance; they are small, and the campaign's own evidence judges th
 PURITY: Final = 0.1
 """The most of a pair's owners that chance may explain."""
 
+MEMBER: Final = 0.8
+"""Probability from which an account counts as one of a group: in the arena most below it were strangers."""
+
 BUCKETS: Final = 4_194_301
 """A prime, so that pairs spread over all of them."""
 
@@ -285,6 +288,22 @@ def _components(
     return sorted((kin for kin in groups if kin is not None), key=lambda kin: (-len(kin.members), int(kin.members[0])))
 
 
+def _lacking(row: IntVector, of: IntVector, kind: IntVector, share: FloatVector, members: int) -> FloatVector:
+    """What speaks against each account: of each group of kinds it has not the trait that most of the others share, and
+    has shown one of the same kind. `row` and `of` are the account and the trait of each tie, `kind` and `share` those
+    of each trait."""
+    against = np.zeros(members)
+    for group in range(len(GROUPS)):
+        lead = int(np.where(GROUP_OF[kind] == group, share, -1.0).argmax())
+        if GROUP_OF[kind[lead]] != group:
+            continue
+        shown, has = np.zeros(members, dtype=bool), np.zeros(members, dtype=bool)
+        shown[row[kind[of] == kind[lead]]] = True
+        has[row[of == lead]] = True
+        against += np.where(shown & ~has, np.log(max(1.0 - share[lead], 0.05)), 0.0)
+    return against
+
+
 def _belonging(
     part: IntVector, ties: Ties, owner: IntVector, established: BoolVector, found: Rarity, everywhere: float
 ) -> Kin | None:
@@ -310,16 +329,12 @@ def _belonging(
     said = np.zeros((len(members), len(GROUPS)))
     own = ties.old[part] & established[ties.account[part]]
     np.maximum.at(said, (row, GROUP_OF[kind[of]]), np.where(own, 0.0, np.maximum(speaks[of], 0.0)))
-    lead = np.zeros(len(GROUPS))
-    np.maximum.at(lead, GROUP_OF[kind], np.where(telling, share, 0.0))
-    shown = np.zeros((len(members), len(GROUPS)), dtype=bool)
-    shown[row, GROUP_OF[ties.kind[part]]] = True
-    odds = np.where(said > 0, said, np.where(shown, np.log(np.maximum(1.0 - lead, 0.05)), 0.0)).sum(axis=1)
+    odds = said.sum(axis=1) + _lacking(row, of, kind, np.where(telling, share, 0.0), len(members))
     settled = established[members]
     among, usual = np.clip((settled.mean(), everywhere), 0.02, 0.98)
     odds += np.where(settled, np.log(among / usual), np.log((1.0 - among) / (1.0 - usual)))
     belonging = 1.0 / (1.0 + np.exp(-np.clip(odds + np.log(owners / crowd), -30, 30)))
-    kept = (belonging >= 0.5) & ((said > 0).sum(axis=1) >= 2)
+    kept = (belonging >= MEMBER) & ((said > 0).sum(axis=1) >= 2)
     if len(set(owner[members[kept]].tolist())) < LEAST_OWNERS:
         return None
     order = np.argsort(-share * telling, kind="stable")[:32]

@@ -98,6 +98,15 @@ def test_who_has_been_around_with_it_for_long_is_no_member() -> None:
     assert groups(*shown, newcomers=20) == [crew]
 
 
+def test_who_has_other_settings_than_all_of_a_group_is_a_stranger_of_the_same_day() -> None:
+    """A fifth of a campaign resells to customers with uncommon settings; a newcomer of that day uses those too."""
+    crew, guest = list(range(SETTLED, SETTLED + 60)), SETTLED + 60
+    shown = [(account, "cohort", 90) for account in [*crew, guest]]
+    shown += [(account, "stack", 91) for account in crew]
+    shown += [(account, "stack", 92) for account in [*range(3), *crew[:12], guest]]
+    assert groups(*shown, newcomers=61) == [crew]
+
+
 def test_what_the_background_has_tells_nothing() -> None:
     shown = [(account, "settings", 10) for account in NEW] + [(account, "payment", 90) for account in NEW]
     assert groups(*shown, newcomers=5) == []
