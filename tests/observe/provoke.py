@@ -486,7 +486,7 @@ async def links_of_ten_minutes_ago(stage: Stage) -> AsyncIterator[None]:
 async def a_real_campaign(stage: Stage) -> AsyncIterator[None]:
     """Twelve new accounts with one card behind one server, among seventy that have been here for five days."""
     topic = topics.REQUESTS.name(stage.settings)
-    sent = sorted((*settled(), *campaign()), key=lambda one: one.at)
+    sent = sorted((*settled(days=4.5), *campaign()), key=lambda one: one.at)
     later = int(time.time() * 1000) - sent[-1].at
     for one in sent:
         moved = {"at": one.at + later, "opened_at": None if one.opened_at is None else one.opened_at + later}
@@ -496,8 +496,8 @@ async def a_real_campaign(stage: Stage) -> AsyncIterator[None]:
     yield
     # It would hold for a day; so long we do not wait.
     now = int(time.time() * 1000)
-    names = {labels["subject"] for _, _, what, labels in stage.people.told if what.endswith("CampaignFound")}
-    await stage.say(*(alert("campaign_found", name, now, "Over.").ended(now + 1) for name in names))
+    names = {labels.get("subject") for _, _, what, labels in stage.people.told if what.endswith("CampaignFound")}
+    await stage.say(*(alert("campaign_found", name, now, "Over.").ended(now + 1) for name in names if name))
 
 
 @dataclass
@@ -508,6 +508,8 @@ class Provocation:
     done: Callable[[Stage], contextlib.AbstractAsyncContextManager[None]]
     rules: Sequence[str] = ()
     topic: Sequence[str] = ()
+    seconds: float = PATIENCE_SECONDS
+    """How long it may take until each is told."""
 
 
 PROVOCATIONS = [
@@ -531,7 +533,8 @@ PROVOCATIONS = [
     Provocation("a policy that would stop everyone", policy_that_would_stop_everyone, ["BrakePulled"], ["BrakePulled"]),
     Provocation("the standings topic deleted", standings_deleted, ["Deaf"]),
     Provocation("links of ten minutes ago, faster than looked at", links_of_ten_minutes_ago, ["CampaignsBehind"]),
-    Provocation("a real campaign of twelve accounts", a_real_campaign, ["CampaignFound"], ["CampaignFound"]),
+    # Groups are looked for every five minutes.
+    Provocation("a real campaign of twelve accounts", a_real_campaign, ["CampaignFound"], ["CampaignFound"], 400),
     Provocation("a webhook that answers 503", webhook_away, ["AlertsStuck"], ["DetectorBlind"]),
     Provocation(
         "a message on the alerts topic",
@@ -553,7 +556,9 @@ async def provoke(stage: Stage, one: Provocation) -> list[tuple[str, str, str, s
         async with one.done(stage):
             for name, of_topic in awaited:
                 await until(
-                    lambda n=name, t=of_topic: stage.people.first("firing", n, started, t) is not None, f"{name} fires"
+                    lambda n=name, t=of_topic: stage.people.first("firing", n, started, t) is not None,
+                    f"{name} fires",
+                    one.seconds,
                 )
             mended = time.monotonic()
         for name, of_topic in awaited:
