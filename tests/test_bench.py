@@ -11,6 +11,7 @@ import pytest
 
 import streams.pipeline
 from gateway.request import decode
+from tests.bench.campaigns import costs
 from tests.bench.failures import Case, frozen, play
 from tests.bench.full_size import measured
 from tests.bench.gate import bodies
@@ -84,3 +85,12 @@ def test_a_multitude_in_small_is_read_by_the_detector_to_its_end() -> None:
     assert [group.accounts for group in attack] == [3, 5, 24]
     assert [group.requests for group in attack] == [36, 60, 288]
     assert sum(group.requests for group in found.groups) == len(sent)
+
+
+def test_what_campaigns_cost_is_measured_where_there_is_something_to_tell() -> None:
+    first, second = costs(records=6_000, accounts=500, chunk=1_000, quarters=2)
+    assert first.links > second.links > 0  # most was told before
+    assert second.accounts >= first.accounts > 400
+    assert second.traits >= first.traits > first.accounts
+    assert min(first.watching, first.linking, first.hearing) > 0
+    assert first.linking < first.watching
