@@ -37,7 +37,7 @@ def test_actions_are_pinned_to_commits_and_say_of_which_version() -> None:
 def test_it_calls_the_targets_that_decide_whether_a_change_lands() -> None:
     targets = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines()}
     forge, ours = set(MAKE.findall(CI.read_text())), set(MAKE.findall((ROOT / ".ci" / "run").read_text()))
-    assert forge == ours
+    assert forge == ours | {"vllm"}  # six gigabytes, on a machine of its own
     assert {"lint", "test", "manifests", "rules", "sbom"} <= forge <= targets
 
 
