@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from gateway.verdict import Exposure, Reason, Verdict
+from gateway.verdict import ACTIONS, Exposure, Reason, Verdict
 from models import campaign as weighing
 from models import score as scoring
 from models.detector import BoolVector, FloatVector, IntVector
@@ -51,6 +51,9 @@ STAY_MS: Final = DAY * 1_000
 """A member stays for so long after it was last found among the others."""
 
 MOST_MEMBERS_NAMED: Final = 20
+
+HELD_BACK: Final = ACTIONS.index("throttle")
+"""From this rung on members cannot send as they would."""
 
 UNREADABLE: Final = "not_sightings"
 
@@ -105,6 +108,9 @@ class Campaign(msgspec.Struct):
     reasons: tuple[Reason, ...] = ()
     shared: tuple[Shared, ...] = ()
     alerted_members: int = 0
+    rates: tuple[float, float] | None = None
+    """How much its accounts' rates varied (most, least) when it was first held back: afterwards accounts that are held
+    back, left and replaced differ through us, which says nothing of the campaign."""
 
     @property
     def number(self) -> int:
@@ -444,6 +450,9 @@ class Campaigns:
         found, whole = portraits(
             [group for _, group in kin], table[: self.known.height], new_from, present, self.sources, now
         )
+        for position, (campaign, _) in enumerate(kin):
+            if campaign.rates is not None:
+                found["rate_variation"][position], found["rate_variation_least"][position] = campaign.rates
         weighed = weighing.evidence(found, len(kin))
         odds, kinds = weighing.log_odds(weighed.weights), weighing.kinds(weighed.weights)
         score = 1.0 / (1.0 + np.exp(-odds))
@@ -467,6 +476,11 @@ class Campaigns:
             campaign.scenario = scoring.scenario({term for term in weighed.terms[position] if term})
             self._changed.add(campaign.id)
             self._decide(campaign, int(earned[position]), group.members, outcome)
+            rates = values["rate_variation"], values["rate_variation_least"]
+            if campaign.rung < HELD_BACK:
+                campaign.rates = None
+            elif campaign.rates is None and np.isfinite(rates).all():
+                campaign.rates = rates
 
     def _decide(self, campaign: Campaign, earned: int, members: IntVector, outcome: Outcome) -> None:
         """A rung holds for its time; it is left early only upwards."""

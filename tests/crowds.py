@@ -41,13 +41,16 @@ def campaign(names: Iterable[str] = MEMBERS, hours: float = 12.0, **same: object
     ]  # fmt: skip
 
 
-def hydra(accounts: int = 40, hours: float = 24.0) -> list[Request]:
-    """Resellers' accounts that share nothing but a setup: an extraction an hour and nine requests of two customers."""
+def hydra(
+    accounts: Iterable[int] = range(40), hours: int = 24, cover: int = 9, begins: int = BEGINS, hourly: int = 1
+) -> list[Request]:
+    """Resellers' accounts that share nothing but a setup: `hourly` extractions, and `cover` requests of customers with
+    each."""
     sent = []
-    for number in range(accounts):
+    for number in accounts:
         own = {"org": f"org-h{number}", "payment": f"card-h{number}", "ip": f"10.{number}.250.9", "opened_at": T0}
-        for n in range(int(hours)):
-            at = BEGINS + n * HOUR + number * 83_000
+        for n in range(hours * hourly):
+            at = begins + n * HOUR // hourly + number % 40 * 83_000
             sent.append(
                 request(
                     f"hal{number}", at, id=f"h{number}-{n}", client="sdk", turns=1, max_tokens=16_384, temperature=0.6,
@@ -57,12 +60,12 @@ def hydra(accounts: int = 40, hours: float = 24.0) -> list[Request]:
             )  # fmt: skip
             sent += [
                 request(
-                    f"hal{number}", at + cover * 5 * MINUTE, id=f"h{number}-{n}-{cover}", client="sdk", turns=3,
-                    max_tokens=(1_000, 2_000, 4_000)[(number + cover) % 2], input_tokens=400 + 31 * number,
+                    f"hal{number}", at + other * 5 * MINUTE, id=f"h{number}-{n}-{other}", client="sdk", turns=3,
+                    max_tokens=(1_000, 2_000, 4_000)[(number + other) % 2], input_tokens=400 + 31 * number,
                     output_tokens=200 + 13 * number,
-                    sketch=sketch(7_000_000 + (number * 100 + n) * 10 + cover, axis=(number + cover) % 9), **own,
+                    sketch=sketch(7_000_000 + (number * 100 + n) * 10 + other, axis=(number + other) % 9), **own,
                 )
-                for cover in range(1, 10)
+                for other in range(1, cover + 1)
             ]  # fmt: skip
     return sent
 

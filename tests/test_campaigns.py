@@ -58,6 +58,21 @@ def test_nine_tenths_of_cover_do_not_hide_what_the_shared_setup_takes() -> None:
     assert reasons["harvest"].observed == pytest.approx(40, rel=0.2)  # of the extraction alone: 2,400 for 60
 
 
+def test_accounts_that_are_left_and_replaced_once_they_are_held_back_do_not_make_it_look_harmless() -> None:
+    """Forty accounts at one rate are held back; from then on each is left after some hours and replaced."""
+    left = [
+        hydra(range(40 * n + k, 40 * n + 40, 12), 1 + k, 0, BEGINS + n * 12 * HOUR, hourly=6)
+        for n in range(1, 6) for k in range(12)
+    ]  # fmt: skip
+    world = World().run(
+        [*settled(days=7.5), *hydra(range(40), 12, 0, hourly=6), *(one for some in left for one in some)]
+    )
+    (found,) = world.campaigns.found.values()
+    assert "evenness" in {reason.signal for reason in found.reasons}
+    actions = world.actions(f"campaign:{found.id}")
+    assert set(actions[actions.index("throttle") :]) <= {"throttle", "verify", "degrade"}
+
+
 def test_an_alert_tells_size_and_traits(caught: World) -> None:
     alert = next(alert for outcome in caught.said for alert in outcome.alerts)
     assert alert.kind == "campaign_found"
