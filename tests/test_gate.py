@@ -86,7 +86,7 @@ async def test_while_kafka_is_away_replies_flow_and_what_was_asked_arrives_after
     finally:
         await asyncio.to_thread(kafka.java.start)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while await ask(middleware, "eve") != 403:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         while tower.counts()["sent"] < tower.counts()["requests"]:  # noqa: ASYNC110

@@ -70,7 +70,7 @@ def stages(warm: Sequence[Recorded], measured: Sequence[Recorded], chunk: int) -
             ("profiles", pipeline.profiles, "rows"),
             ("profiles", pipeline.profiles, "put"),
             ("evidence", pipeline, "_score"),
-            ("detectors", pipeline._detector, "tail_many"),
+            ("detectors", pipeline._learned, "tails"),
             ("detectors", pipeline, "_learn"),
             ("decide", pipeline, "_decide"),
             ("decide", pipeline, "expire"),
