@@ -66,23 +66,28 @@ def portraits(
     first = np.sort(table["first_at"][present])
     everywhere = (len(first) - np.searchsorted(first, new_from, side="right")).astype(np.float64)
     found["newcomers_everywhere"] = (everywhere - new) / np.maximum(len(first) - size, 1.0)
-    core = _core(groups, profiles, now)
     hours = np.maximum((now - profiles["first_at"]) / HOUR_MS, 0.25)
+    found |= _compared(_core(groups, profiles, now), hours, group, count)
+    found["sameness"] = _sameness(profiles, group, count, sources)
+    return found, whole
+
+
+def _compared(core: FloatMatrix, hours: FloatVector, group: IntVector, count: int) -> dict[str, FloatVector]:
+    """How alike the members of each group are in rate and lengths, and what the middle one gets. `core` is that of
+    `_core`, `hours` since each member's first request."""
+    found: dict[str, FloatVector] = {"typical_variation": np.full(count, TYPICAL_VARIATION)}
     own, of_own = _without_the_busiest(core[:, 0] / hours, group, count)
     most, least = _variation(core[own, 0], hours[own], of_own, count)
     found["rate_variation"], found["rate_variation_least"] = WHOLE_PER_TRIMMED * most, WHOLE_PER_TRIMMED * least
-    found["typical_variation"] = np.full(count, TYPICAL_VARIATION)
     found["core_requests"] = np.bincount(group, core[:, 0], count).astype(np.float64)
-    paced = core[:, 0] >= PACED_FROM
+    paced, asked = core[:, 0] >= PACED_FROM, core[:, 0] >= ASKED_FROM
     found["paced"] = np.bincount(group[paced], minlength=count).astype(np.float64)
     sent, received = _log_lengths(core)
     spread = [_spread(np.where(paced, length, np.nan), group, count)[1] for length in (sent, received)]
     found["length_variation"] = np.maximum(*spread)
-    asked = core[:, 0] >= ASKED_FROM
     found["core_output_length"] = np.exp(_spread(np.where(asked, received, np.nan), group, count)[0])
     found["core_output_per_input"] = np.exp(_spread(np.where(asked, received - sent, np.nan), group, count)[0])
-    found["sameness"] = _sameness(profiles, group, count, sources)
-    return found, whole
+    return found
 
 
 def _core(groups: Sequence[Kin], profiles: Block, now: int) -> FloatMatrix:
