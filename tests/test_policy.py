@@ -340,6 +340,7 @@ def test_a_model_without_a_price_of_its_own_has_the_usual_one():
         ("input = 3.0", "input = -3.0", "prices.input: -3.0 is not a price"),
         ("requests = 17_000 ", "requests = 0 ", "budget.requests: 0 is not above 0"),
         ('version = "2026-11-4"', 'version = ""', "version: empty"),
+        ('version = "2026-11-4"', f'version = "{"x" * 65}"', "version: 65 characters; every verdict names it"),
         ("growth = 2.0", "growth = 0.5", "timing.growth: 0.5 is not between 1 and 100"),
         ("jitter = 0.1", "jitter = 0.6", "timing.jitter: 0.6 is not between 0 and 0.5"),
         ("jitter = 0.1", "jiter = 0.1", 'unknown field "jiter" in timing; did you mean "jitter"?'),
