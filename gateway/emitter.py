@@ -42,6 +42,10 @@ CLOSING_SECONDS: Final = 3.0
 SHARE: Final = 1 / 3
 """The most of the event loop's time that drafts may take: replies go first. What is left is dropped, oldest first."""
 
+DELIVERY_MS: Final = 60_000
+"""What Kafka has not taken after so long is lost, and counted: brokers with many partitions take half a minute to come
+back."""
+
 _TIMER_SECONDS: Final = 0.001
 _BATCH: Final = 200
 _SLICE: Final = 8
@@ -235,7 +239,7 @@ class Emitter:
         while True:
             try:
                 # Every message is safe to send twice, so no idempotence is asked of the brokers.
-                async with AIOKafkaProducer(**self._connection, acks="all", request_timeout_ms=10_000) as producer:
+                async with AIOKafkaProducer(**self._connection, acks="all", request_timeout_ms=DELIVERY_MS) as producer:
                     partitions = len(await producer.partitions_for(self._topic))
                     while True:
                         await self._messages.wait()

@@ -62,21 +62,21 @@ async def leave(middleware: Middleware) -> None:
 
 
 @pytest.mark.kafka
-async def test_while_kafka_is_away_replies_flow_and_what_was_asked_arrives_afterwards(kafka: Broker) -> None:
-    if kafka.java is None:
+async def test_while_kafka_is_away_replies_flow_and_what_was_asked_arrives_afterwards(frail_kafka: Broker) -> None:
+    if frail_kafka.java is None:
         pytest.skip("this Kafka is not ours to stop")
-    worker = Worker.read(kafka.environment())
+    worker = Worker.read(frail_kafka.environment())
     await topics.create(worker)
     async with worker.producer() as producer:
         lasting = verdict("eve", "suspend", at=wall(), expires_at=wall() + DAY)
         await producer.send_and_wait(ENFORCEMENT.name(worker), encode(lasting), b"account:eve")
-    tower = gate(kafka.address, worker.topic_prefix, STILLWATCH_STALE_SECONDS="2")
+    tower = gate(frail_kafka.address, worker.topic_prefix, STILLWATCH_STALE_SECONDS="2")
     middleware = Middleware(APP, tower)
     assert await ask(middleware) == 200
     await asyncio.wait_for(tower.subscriber.restored.wait(), 20)
     assert await ask(middleware, "eve") == 403
 
-    await asyncio.to_thread(kafka.java.end)
+    await asyncio.to_thread(frail_kafka.java.end)
     try:
         assert [await ask(middleware) for _ in range(20)] == [200] * 20
         async with asyncio.timeout(10):
@@ -84,7 +84,7 @@ async def test_while_kafka_is_away_replies_flow_and_what_was_asked_arrives_after
                 await asyncio.sleep(0.05)
         assert await ask(middleware, "eve") == 200, "a table that nobody confirms is not trusted"
     finally:
-        await asyncio.to_thread(kafka.java.start)
+        await asyncio.to_thread(frail_kafka.java.start)
 
     async with asyncio.timeout(120):
         while await ask(middleware, "eve") != 403:  # noqa: ASYNC110

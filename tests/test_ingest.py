@@ -367,23 +367,23 @@ async def test_what_is_posted_lies_where_murmur2_puts_it(embedded: Broker, tmp_p
 
 
 @pytest.mark.kafka
-async def test_kafka_may_stop_and_come_back(kafka: Broker, tmp_path: Path) -> None:
-    if kafka.java is None:
+async def test_kafka_may_stop_and_come_back(frail_kafka: Broker, tmp_path: Path) -> None:
+    if frail_kafka.java is None:
         pytest.skip("this Kafka is not ours to stop")
-    fleet = await Fleet.assemble(kafka, tmp_path)
+    fleet = await Fleet.assemble(frail_kafka, tmp_path)
     ingest = started(fleet, tmp_path, "--delivery-seconds", "2")
     async with httpx.AsyncClient(headers=BERLIN, timeout=30) as http:
         try:
             await ingest.until(lambda: ingest.status() == 200)
             assert (await http.post(ingest.url, content=ONE)).status_code == 200
-            await asyncio.to_thread(kafka.java.end)
+            await asyncio.to_thread(frail_kafka.java.end)
             try:
                 reply = await http.post(ingest.url, content=TWO)
                 assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
                 await ingest.until(lambda: ingest.status() == 503)
                 assert ingest.status("/live") == 200
             finally:
-                await asyncio.to_thread(kafka.java.start)
+                await asyncio.to_thread(frail_kafka.java.start)
             await ingest.until(lambda: ingest.status() == 200)
             # A broker that has just come back may take longer than two seconds: the client asks again, as it was told.
             async with asyncio.timeout(120):

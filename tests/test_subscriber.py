@@ -135,20 +135,20 @@ async def test_garbage_is_counted_and_skipped(embedded: Broker) -> None:
 
 
 @pytest.mark.kafka
-async def test_without_brokers_it_gets_stale_and_when_they_return_it_recovers(kafka: Broker) -> None:
-    if kafka.java is None:
+async def test_without_brokers_it_gets_stale_and_when_they_return_it_recovers(frail_kafka: Broker) -> None:
+    if frail_kafka.java is None:
         pytest.skip("this Kafka is not ours to stop")
-    settings = await wired(kafka)
+    settings = await wired(frail_kafka)
     await produce(settings, [record(fresh("ada"))])
     guard = Guard(stale_seconds=2)
     async with following(settings, guard) as subscriber:
         await until(lambda: action(guard.find(now(), "ada")) == "throttle")
-        kafka.java.end()
+        frail_kafka.java.end()
         try:
             await until(lambda: guard.stale(now()))
             assert guard.find(now(), "ada") is None
         finally:
-            await asyncio.to_thread(kafka.java.start)
+            await asyncio.to_thread(frail_kafka.java.start)
         await until(lambda: action(guard.find(now(), "ada")) == "throttle", seconds=60)
         assert subscriber.read == 1, "it went on where it stood"
         await produce(settings, [record(fresh("ada", "verify", 2))])
