@@ -12,7 +12,7 @@ from serving import question
 
 from gateway.settings import Settings
 
-# The packaged ladder with lower floors and scores, and a throttle that lets 4 a second pass: so the attack climbs two
+# The packaged ladder with lower floors and scores, and a throttle that lets 20 a second pass: so the attack climbs two
 # rungs within a minute instead of hours. Everything else, the evidence above all, is as it is in operation.
 LADDER = """
 version = "end-to-end"
@@ -30,13 +30,13 @@ leave = 0.3
 kinds = 3
 requests = 200
 seconds = 3_600
-parameters = { rpm = 240 }
+parameters = { rpm = 1_200 }
 [[rungs]]
 action = "verify"
 score = 0.85
 leave = 0.6
 kinds = 3
-requests = 350
+requests = 1_000
 seconds = 3_600
 """
 
@@ -126,7 +126,7 @@ async def slowed_then_stopped(url: str, logs: Callable[[], str] = str) -> tuple[
     assert int(slowed.response.headers["retry-after"]) >= 1
     assert slowed.code == "rate_limit_exceeded"
     assert slowed.message.startswith("Error code: 429")
-    assert "This account is limited to 240 requests a minute until" in slowed.message
+    assert "This account is limited to 1200 requests a minute until" in slowed.message
     assert isinstance(stopped, openai.PermissionDeniedError)
     assert stopped.code == "verification_required"
     decision = stopped.response.headers["x-stillwatch-decision"]
