@@ -115,6 +115,16 @@ class Rarity(NamedTuple):
     of: IntVector
 
 
+class Crowd(NamedTuple):
+    """Everybody: the owner of each account, numbered from 0 to below `size`; which accounts are background, and their
+    share of those that have shown anything."""
+
+    owner: IntVector
+    size: int
+    established: BoolVector
+    settled: float
+
+
 class Kin(NamedTuple):
     """A group of accounts: rows of its members, ascending, each one's probability of belonging, and for each of its
     telling traits (trait, kind, share of its owners that hold it, share of the background that does)."""
@@ -156,8 +166,11 @@ def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity
     pair, holder, old = _pairs(account, trait, held_old, found)
     if not len(pair):
         return []
-    joined = _surprising(pair, holder, old, owner, established, found)
-    return _components(joined, pair, holder, ties, owner, established, found)
+    known = np.zeros(len(established), dtype=bool)
+    known[ties.account] = True
+    crowd = Crowd(owner, int(owner.max()) + 1, established, float(established[known].mean()))
+    joined = _surprising(pair, holder, old, crowd, found)
+    return _components(joined, pair, holder, ties, crowd, found)
 
 
 def _tells(weight: FloatVector, kind: IntVector) -> BoolVector:
@@ -179,9 +192,9 @@ def _distinct(of: IntVector, own: IntVector, size: int) -> IntVector:
     return counts
 
 
-def _several(owners: IntVector, size: int) -> int:
-    """How many different owners there are among those given, each below `size`."""
-    return int(np.count_nonzero(np.bincount(owners, minlength=size)))
+def _different(owners: IntVector) -> int:
+    """How many different owners there are among those given."""
+    return len(set(owners.tolist()))
 
 
 def _pairs(
@@ -234,8 +247,7 @@ def _surprising(
     pair: npt.NDArray[np.int64],
     holder: IntVector,
     old: BoolVector,
-    owner: IntVector,
-    established: BoolVector,
+    crowd: Crowd,
     found: Rarity,
 ) -> BoolVector:
     """Which of the (pair, holder) rows belong to a pair that more owners hold than chance and the background explain.
@@ -243,13 +255,12 @@ def _surprising(
     Of n owners where e are expected, n log(n / e) - (n - e) is the log-likelihood ratio of two Poisson counts.
     """
     unique, of = np.unique(pair, return_inverse=True)
-    owners = _distinct(of, owner[holder], len(unique))
-    background = _distinct(of[old], owner[holder[old]], len(unique))
+    owners = _distinct(of, crowd.owner[holder], len(unique))
+    background = _distinct(of[old], crowd.owner[holder[old]], len(unique))
     one, other = unique // len(found.trait), unique % len(found.trait)
-    crowd = int(owner.max()) + 1
-    old_crowd = max(_several(owner[established], crowd), 1)
+    old_crowd = max(_different(crowd.owner[crowd.established]), 1)
     by_chance = np.exp(-found.weight[one] - found.weight[other])
-    expected = crowd * np.maximum(by_chance, background / old_crowd)
+    expected = crowd.size * np.maximum(by_chance, background / old_crowd)
     n = np.maximum(owners, 1)
     surprise = n * np.log(n / expected) - (n - expected)
     telling: BoolVector = (owners >= LEAST_OWNERS) & (surprise >= SURPRISE) & (expected <= PURITY * n)
@@ -261,8 +272,7 @@ def _components(
     pair: npt.NDArray[np.int64],
     holder: IntVector,
     ties: Ties,
-    owner: IntVector,
-    established: BoolVector,
+    crowd: Crowd,
     found: Rarity,
 ) -> list[Kin]:
     """Accounts that hold a common pair, and those that hold a common pair with them: one group each, without the
@@ -275,16 +285,13 @@ def _components(
     graph = coo_array((np.ones(len(of_row), np.int8), (of_row, len(rows) + of_pair)), shape=(size, size))
     _, label = connected_components(graph, directed=False)
     label = label[: len(rows)]
-    known = np.zeros(len(established), dtype=bool)
-    known[ties.account] = True
-    settled = float(established[known].mean())
     place = np.full(int(ties.account.max()) + 1, -1)
     place[rows] = np.arange(len(rows))
     inside = np.flatnonzero(place[ties.account] >= 0)
     by_label = inside[np.argsort(label[place[ties.account[inside]]], kind="stable")]
     labels = label[place[ties.account[by_label]]]
     cuts = np.flatnonzero(np.diff(labels)) + 1
-    groups = [_belonging(part, ties, owner, established, found, settled) for part in np.split(by_label, cuts)]
+    groups = [_belonging(part, ties, crowd, found) for part in np.split(by_label, cuts)]
     return sorted((kin for kin in groups if kin is not None), key=lambda kin: (-len(kin.members), int(kin.members[0])))
 
 
@@ -304,38 +311,36 @@ def _lacking(row: IntVector, of: IntVector, kind: IntVector, share: FloatVector,
     return against
 
 
-def _belonging(
-    part: IntVector, ties: Ties, owner: IntVector, established: BoolVector, found: Rarity, everywhere: float
-) -> Kin | None:
+def _belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin | None:
     """A group from the ties of its accounts: what its owners share, and how likely each account is one of them.
 
     Naive Bayes over the groups of kinds: in each the trait that speaks loudest for or against, log(share of the group
-    / share of the background); what an account lacks is no evidence, what it has instead is.
+    / share of the background); what an account lacks is no evidence, what it has instead is. What it showed when it was
+    background is its own, and in a group of newcomers who has been around for long is likely no member.
     """
     members, row = np.unique(ties.account[part], return_inverse=True)
     trait = found.of[part]
-    crowd = int(owner.max()) + 1
-    owners = len(set(owner[members].tolist()))
+    owners = _different(crowd.owner[members])
     if owners < LEAST_OWNERS:
         return None
     traits, of = np.unique(trait, return_inverse=True)
-    holders = _distinct(of, owner[ties.account[part]], len(traits))
+    holders = _distinct(of, crowd.owner[ties.account[part]], len(traits))
     kind = found.kind[traits]
-    with_kind = _distinct(ties.kind[part], owner[ties.account[part]], len(NAMES))
+    with_kind = _distinct(ties.kind[part], crowd.owner[ties.account[part]], len(NAMES))
     share = holders / np.maximum(with_kind[kind], 1)
     background = np.exp(-found.weight[traits])
     telling = _tells(found.weight[traits], kind) & (holders >= LEAST_OWNERS)
     speaks = np.where(telling, np.log(np.maximum(share, 1e-9) / background), 0.0)
     said = np.zeros((len(members), len(GROUPS)))
-    own = ties.old[part] & established[ties.account[part]]
+    own = ties.old[part] & crowd.established[ties.account[part]]
     np.maximum.at(said, (row, GROUP_OF[kind[of]]), np.where(own, 0.0, np.maximum(speaks[of], 0.0)))
     odds = said.sum(axis=1) + _lacking(row, of, kind, np.where(telling, share, 0.0), len(members))
-    settled = established[members]
-    among, usual = np.clip((settled.mean(), everywhere), 0.02, 0.98)
+    settled = crowd.established[members]
+    among, usual = np.clip((settled.mean(), crowd.settled), 0.02, 0.98)
     odds += np.where(settled, np.log(among / usual), np.log((1.0 - among) / (1.0 - usual)))
-    belonging = 1.0 / (1.0 + np.exp(-np.clip(odds + np.log(owners / crowd), -30, 30)))
+    belonging = 1.0 / (1.0 + np.exp(-np.clip(odds + np.log(owners / crowd.size), -30, 30)))
     kept = (belonging >= MEMBER) & ((said > 0).sum(axis=1) >= 2)
-    if len(set(owner[members[kept]].tolist())) < LEAST_OWNERS:
+    if _different(crowd.owner[members[kept]]) < LEAST_OWNERS:
         return None
     order = np.argsort(-share * telling, kind="stable")[:32]
     shared = [
