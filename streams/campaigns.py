@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from gateway.verdict import ACTIONS, Exposure, Reason, Verdict
+from gateway.verdict import Exposure, Reason, Verdict
 from models import campaign as weighing
 from models import score as scoring
 from models.detector import BoolVector, FloatVector, IntVector
@@ -27,7 +27,8 @@ from sinks.policy import Decision, Policy
 from . import hearing
 from .acquaintances import Acquaintances
 from .batch import Record, SetAside
-from .distinct import mix
+from .distinct import Hashes, mix
+from .ladder import THROTTLE
 from .links import UnreadableSightingsError, decode
 from .portrait import portraits, topics
 from .profiles import TOTALS, Block
@@ -51,9 +52,6 @@ STAY_MS: Final = DAY * 1_000
 """A member stays for so long after it was last found among the others."""
 
 MOST_MEMBERS_NAMED: Final = 20
-
-HELD_BACK: Final = ACTIONS.index("throttle")
-"""From this rung on members cannot send as they would."""
 
 UNREADABLE: Final = "not_sightings"
 
@@ -337,8 +335,7 @@ class Campaigns:
         cut = _established(now, began)
         newcomer = table["first_at"] > cut
         # Members of a campaign that was acted on are no background: else a patient attack would become normal.
-        acted = np.array([campaign.number for campaign in self.found.values() if campaign.rung], dtype=np.uint64)
-        established = present & ~newcomer & ~np.isin(table["campaign"], acted)
+        established = present & ~newcomer & ~np.isin(table["campaign"], self._acted_on())
         ties = self._with_topics(self.known.ties(now, cut), table["profile"], present, newcomer)
         groups = kindred(ties, self._owners(table), established)
         self._name(groups, now, outcome)
@@ -394,6 +391,7 @@ class Campaigns:
         """Give each group its campaign: the one that most of its members had, or a new one."""
         table = self.known.table
         numbers = {campaign.number: campaign for campaign in self.found.values()}
+        acted_on = self._acted_on()
         taken: set[str] = set()
         for kin in groups:
             had = Counter(table["campaign"][kin.members].tolist())
@@ -410,19 +408,21 @@ class Campaigns:
                 Shared(NAMES[kind], trait, round(share, 4), round(background, 6))
                 for trait, kind, share, background in kin.traits
             )
-            before = table["campaign"][kin.members].copy()
-            moved = kin.members[before != named.number]
+            moved = kin.members[table["campaign"][kin.members] != named.number]
+            released = moved[np.isin(table["campaign"][moved], acted_on)]
             table["campaign"][kin.members] = named.number
             table["belonging"][kin.members] = kin.belonging
             table["joined_at"][kin.members] = now
             self.known.touch(kin.members)
             if named.rung and len(moved):
                 self._tell(named, moved, outcome)
-            elif len(moved):
+            elif not named.rung:
                 # They left a campaign that was acted on for one that is not: what they were told of it ends.
-                acted = [number for number, campaign in numbers.items() if campaign.rung]
-                released = kin.members[(before != named.number) & np.isin(before, np.array(acted, dtype=np.uint64))]
                 outcome.standings += [(self.known.name(row), None) for row in released.tolist()]
+
+    def _acted_on(self) -> Hashes:
+        """The campaigns on a rung, by their numbers."""
+        return np.array([campaign.number for campaign in self.found.values() if campaign.rung], dtype=np.uint64)
 
     def _members(self, campaign: Campaign) -> IntVector:
         members: IntVector = np.flatnonzero(self.known.table["campaign"][: self.known.height] == campaign.number)
@@ -477,7 +477,7 @@ class Campaigns:
             self._changed.add(campaign.id)
             self._decide(campaign, int(earned[position]), group.members, outcome)
             rates = values["rate_variation"], values["rate_variation_least"]
-            if campaign.rung < HELD_BACK:
+            if campaign.rung < THROTTLE:
                 campaign.rates = None
             elif campaign.rates is None and np.isfinite(rates).all():
                 campaign.rates = rates

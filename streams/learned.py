@@ -19,6 +19,7 @@ from sinks.alerts import Alert, alert
 from .batch import Batch
 from .features import DETECTOR_FEATURES, unscaled
 from .sight import Sight
+from .typical import rounded
 from .windows import Groups
 
 DRIFTING: Final = (
@@ -143,7 +144,7 @@ def _number(account: str) -> int:
 
 
 def _changed(change: Change, at: int) -> Alert:
-    before, now = (float(f"{unscaled(change.feature, value):.3g}") for value in (change.before, change.now))
+    before, now = (rounded(unscaled(change.feature, value)) for value in (change.before, change.now))
     return alert(
         "drift",
         f"feature:{change.feature}",

@@ -175,11 +175,10 @@ class Linker:
         found.append(("signup", opened, mix(hour), at[opened]))
         new = np.flatnonzero(fresh)
         first = block["first_at"][new]
-        # Two divisions into minutes, half a minute apart: what lies within thirty seconds shares one of them.
-        halves = np.concatenate((first // 60_000 * 2, (first + 30_000) // 60_000 * 2 + 1)).astype(np.uint64)
-        found.append(("debut", np.tile(new, 2), mix(halves), np.tile(first, 2)))
-        days = np.concatenate((first // DAY_MS * 2, (first + DAY_MS // 2) // DAY_MS * 2 + 1)).astype(np.uint64)
-        found.append(("cohort", np.tile(new, 2), mix(days), np.tile(first, 2)))
+        for kind, length in (("debut", 60_000), ("cohort", DAY_MS)):
+            # Two divisions, half a length apart: what lies within half a length shares one of them.
+            halves = np.concatenate((first // length * 2, (first + length // 2) // length * 2 + 1)).astype(np.uint64)
+            found.append((kind, np.tile(new, 2), mix(halves), np.tile(first, 2)))
         slow = np.flatnonzero(block["volumes"][of_request, 0, 0] <= SLOW)
         second = traits("second", (batch.at[slow] // 1_000).astype(np.uint64))
         sampled = second % np.uint64(SECONDS_SAMPLE) == 0
@@ -193,7 +192,7 @@ class Linker:
         kind = np.repeat([NAMES.index(kind) for kind, *_ in found], [len(of) for _, of, _, _ in found])
         trait = np.concatenate([traits(kind, hashes) for kind, _, hashes, _ in found])
         at = np.concatenate([at for *_, at in found])
-        keys = mix(trait ^ mix(rows[of].astype(np.uint64) << np.uint64(24) ^ (at // (DAY * 1_000)).astype(np.uint64)))
+        keys = mix(trait ^ mix(rows[of].astype(np.uint64) << np.uint64(24) ^ (at // DAY_MS).astype(np.uint64)))
         text = (kind == _PREFIX) | (kind == _BAND)
         # Most of what a batch shows was told before today: it goes before anything is sorted.
         left = np.flatnonzero(text | ~self._known(keys))
