@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from rich.table import Table as RichTable
 
-from .judge import LADDER, THROTTLE, Met, share_before, share_of_all_before
+from .judge import LADDER, THROTTLE, WATCH, Met, share_before, share_of_all_before
 from .membership import matched
 from .watchers import WATCHERS
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 SPREAD: Final = 5
 """From so many accounts on a family is a campaign."""
 
-_WATCH: Final = LADDER.index("watch") + 1
 _HOUR_MS: Final = 3_600_000
 
 
@@ -124,7 +123,7 @@ def _gathered(one: "Played", mets: Mapping[str, Met]) -> Gathered:
         highest=LADDER[highest - 1] if highest else "none",
         members=match.both,
         strangers=match.named - match.both,
-        watched=sum(met.height >= _WATCH for met in mets.values()),
+        watched=sum(met.height >= WATCH for met in mets.values()),
         throttled=sum(met.height >= THROTTLE for met in mets.values()),
         bystanders=_bystanders(one, "crowd"),
     )
@@ -137,13 +136,11 @@ def _bystanders(one: "Played", label: str) -> int:
 
 def hunted_table(rows: Sequence[Hunted]) -> RichTable:
     """What campaigns got, and whether their accounts were found."""
-    table = RichTable(title="Campaigns: what they got, and who was found", title_justify="left")
-    table.add_column("campaign", min_width=9)
-    for column in (
+    table = _titled(
+        *("Campaigns: what they got, and who was found", "campaign"),
         *("accounts", "requests", "before watch", "before throttle", "with cover", "hours to the first named"),
         *("campaigns", "members", "strangers", "precision", "recall", "honest throttled"),
-    ):
-        table.add_column(column, justify="right")
+    )
     for row in rows:
         table.add_row(
             row.family,
@@ -165,13 +162,11 @@ def hunted_table(rows: Sequence[Hunted]) -> RichTable:
 
 def gathered_table(rows: Sequence[Gathered]) -> RichTable:
     """What honest crowds met."""
-    table = RichTable(title="Honest crowds: who was taken for a campaign", title_justify="left")
-    table.add_column("crowd", min_width=9)
-    for column in (
+    table = _titled(
+        *("Honest crowds: who was taken for a campaign", "crowd"),
         *("accounts", "requests", "account-days", "campaigns", "harshest", "members", "strangers"),
         *("watched", "throttled", "bystanders throttled"),
-    ):
-        table.add_column(column, justify="right")
+    )
     for row in rows:
         table.add_row(
             row.crowd,
@@ -186,4 +181,13 @@ def gathered_table(rows: Sequence[Gathered]) -> RichTable:
             f"{row.throttled:,}",
             f"{row.bystanders:,}",
         )
+    return table
+
+
+def _titled(title: str, name: str, *columns: str) -> RichTable:
+    """A table without rows: what each is called, and numbers."""
+    table = RichTable(title=title, title_justify="left")
+    table.add_column(name, min_width=9)
+    for column in columns:
+        table.add_column(column, justify="right")
     return table

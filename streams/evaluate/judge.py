@@ -23,6 +23,7 @@ from ..simulate.accounts import DAY_MS
 LADDER: Final[tuple[str, ...]] = ACTIONS[1:]
 """Rungs, mildest first; the height of a rung is its place in here, from 1. Height 0 is no rung."""
 
+WATCH: Final = LADDER.index("watch") + 1
 THROTTLE: Final = LADDER.index("throttle") + 1
 
 

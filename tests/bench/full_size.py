@@ -23,7 +23,7 @@ from streams import campaigns as campaigning
 from streams.batch import Record
 from streams.campaigns import Campaigns
 from streams.commands.process import settle
-from streams.evaluate.judge import LADDER, THROTTLE
+from streams.evaluate.judge import LADDER, THROTTLE, WATCH
 from streams.pipeline import Pipeline
 from streams.replay import replay
 from streams.simulate.accounts import DAY_MS
@@ -34,7 +34,6 @@ from .multitude import Multitude, Size
 EVERY: Final = 500_000
 """Requests between two lines of progress."""
 
-WATCH: Final = LADDER.index("watch") + 1
 _HOUR_MS: Final = 3_600_000
 
 
