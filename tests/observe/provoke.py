@@ -7,6 +7,7 @@ thresholds in seconds six times lower, so that it takes half an hour and not a d
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -33,9 +34,9 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from brokers import Broker, free_port, kafka_broker  # noqa: E402
+from crowds import campaign, settled  # noqa: E402
 from fleet import WATCH_EVERYONE  # noqa: E402
 from stories import request  # noqa: E402
-from test_campaigns import campaign, settled  # noqa: E402
 
 from gateway.request import encode  # noqa: E402
 from sinks.alerts import Alert, alert, announcement  # noqa: E402
@@ -348,25 +349,35 @@ async def nobody_sends(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def requests_of_ten_minutes_ago(stage: Stage) -> AsyncIterator[None]:
-    """A backlog as after a long pause: sent ten minutes ago by their own time, more than is worked off at once."""
-    topic, at = topics.REQUESTS.name(stage.settings), int(time.time() * 1000) - 600_000
+async def again_and_again(send: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Send without a pause; what was begun is finished."""
     done = asyncio.Event()
 
-    async def send() -> None:
-        number = 0
+    async def keep_on() -> None:
         while not done.is_set():
-            for _ in range(2_000):
-                number += 1
-                account = f"b{number % 5_000}"
-                message = encode(request(account, at, id=f"b{number}"))
-                await stage.producer.send(topic, message, key=account.encode(), timestamp_ms=at)
+            await send()
             await asyncio.sleep(0)
 
-    sending = asyncio.create_task(send())
+    sending = asyncio.create_task(keep_on())
     yield
     done.set()
     await sending
+
+
+@asynccontextmanager
+async def requests_of_ten_minutes_ago(stage: Stage) -> AsyncIterator[None]:
+    """A backlog as after a long pause: sent ten minutes ago by their own time, more than is worked off at once."""
+    topic, at = topics.REQUESTS.name(stage.settings), int(time.time() * 1000) - 600_000
+    numbers = itertools.count(1)
+
+    async def send() -> None:
+        for number in itertools.islice(numbers, 2_000):
+            account = f"b{number % 5_000}"
+            message = encode(request(account, at, id=f"b{number}"))
+            await stage.producer.send(topic, message, key=account.encode(), timestamp_ms=at)
+
+    async with again_and_again(send):
+        yield
 
 
 @asynccontextmanager
@@ -468,18 +479,13 @@ async def standings_deleted(stage: Stage) -> AsyncIterator[None]:
 async def links_of_ten_minutes_ago(stage: Stage) -> AsyncIterator[None]:
     """What accounts have in common, as after a long pause, faster than it is looked at."""
     topic, at = topics.LINKS.name(stage.settings), int(time.time() * 1000) - 600_000
-    done = asyncio.Event()
 
     async def send() -> None:
-        while not done.is_set():
-            for _ in range(500):
-                await stage.producer.send(topic, random.randbytes(200), key=b"w", timestamp_ms=at)
-            await asyncio.sleep(0)
+        for _ in range(500):
+            await stage.producer.send(topic, random.randbytes(200), key=b"w", timestamp_ms=at)
 
-    sending = asyncio.create_task(send())
-    yield
-    done.set()
-    await sending
+    async with again_and_again(send):
+        yield
 
 
 @asynccontextmanager
