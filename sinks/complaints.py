@@ -38,12 +38,12 @@ AnyRules = TypeVar("AnyRules", bound=Rules)
 _LONGEST: Final = 400
 """Characters of a complaint."""
 
+_LONGEST_VERSION: Final = 64
+"""Characters of a policy's version."""
+
 
 class PolicyError(ValueError):
     """A policy that cannot be used; the message names the file, the place in it and what is wrong."""
-
-
-LONGEST_VERSION: Final = 64
 
 
 def parsed(text: str, name: str, into: type[AnyRules]) -> AnyRules:
@@ -140,8 +140,8 @@ def _complaints(rules: Rules) -> Iterator[str]:
     """What is impossible though well-formed, in the order of the file."""
     if not rules.version:
         yield "version: empty; every verdict names it"
-    if len(rules.version) > LONGEST_VERSION:
-        yield f"version: {len(rules.version)} characters; every verdict names it, so at most {LONGEST_VERSION}"
+    if len(rules.version) > _LONGEST_VERSION:
+        yield f"version: {len(rules.version)} characters; every verdict names it, so at most {_LONGEST_VERSION}"
     for field in Budget.__struct_fields__:
         if (amount := getattr(rules.budget, field)) <= 0:
             yield f"budget.{field}: {amount} is not above 0"
