@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 _START_SECONDS = 20.0
+_TRIES = 3
 
 
 class EmbeddedError(RuntimeError):
@@ -43,27 +44,31 @@ class Embedded:
 def embedded() -> Iterator[Embedded]:
     """Start a broker on a free port of 127.0.0.1 and end it afterwards. Raises EmbeddedError."""
     binary = _binary()
-    address = f"127.0.0.1:{_free_port()}"
-    broker = subprocess.Popen(  # noqa: S603  (the binary of the installed extra)
-        [
-            binary,
-            *("broker", "--silent", "--storage-engine", "memory://tansu/"),
-            *("--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}"),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait(broker, address)
-        yield Embedded(address, broker.pid)
-    finally:
-        broker.send_signal(signal.SIGTERM)
+    for _ in range(_TRIES):
+        address = f"127.0.0.1:{_free_port()}"
+        broker = subprocess.Popen(  # noqa: S603  (the binary of the installed extra)
+            [
+                binary,
+                *("broker", "--silent", "--storage-engine", "memory://tansu/"),
+                *("--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
-            broker.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            broker.kill()
-            broker.wait()
+            if not _answers(broker, address):
+                continue  # somebody else took the port first
+            yield Embedded(address, broker.pid)
+            return
+        finally:
+            broker.send_signal(signal.SIGTERM)
+            try:
+                broker.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                broker.kill()
+                broker.wait()
+    raise EmbeddedError(f"the embedded broker ended at once, {_TRIES} times, with status {broker.returncode}")
 
 
 def _binary() -> str:
@@ -85,16 +90,17 @@ def _free_port() -> int:
     return port
 
 
-def _wait(broker: subprocess.Popen[bytes], address: str) -> None:
+def _answers(broker: subprocess.Popen[bytes], address: str) -> bool:
+    """Wait until it does; whether it still runs then."""
     host, _, port = address.partition(":")
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if broker.poll() is not None:
-            raise EmbeddedError(f"the embedded broker ended at once with status {broker.returncode}")
+            return False
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
         except OSError:
             time.sleep(0.02)
         else:
-            return
+            return True
     raise EmbeddedError(f"the embedded broker did not answer within {_START_SECONDS:.0f} s")
