@@ -1,13 +1,15 @@
 """Brokers: the embedded one, and a real Apache Kafka, for tests that need the wire."""
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,8 @@ VERSION = "4.3.1"
 CACHE = Path(__file__).parents[1] / ".kafka"
 HOW_TO = "needs Apache Kafka: install Java 17 and Maven, or set STILLWATCH_KAFKA=host:port"
 START_SECONDS = 60
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""For Java: start with half the work, and never become as fast as it could. Not for measurements."""
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -111,11 +115,20 @@ class Java:
                 self.process.wait()
 
 
+_kept: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port that nobody listens on; on Linux it is ours while this process runs, for tests run side by side."""
+    kept = socket.socket()
+    # It stays bound, yet a server may listen there: servers set this too.
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port: int = kept.getsockname()[1]
+    if sys.platform == "linux":
+        _kept.append(kept)
+    else:
+        kept.close()
     return port
 
 
@@ -127,23 +140,30 @@ def embedded_broker() -> Iterator[Broker]:
 
 
 @contextmanager
-def kafka_broker(folder: Path) -> Iterator[Broker]:
+def kafka_broker(folder: Path, java: Sequence[str] = QUICK) -> Iterator[Broker]:
     """Apache Kafka: the one STILLWATCH_KAFKA names, or our own. Raises NoKafkaError where there is neither."""
     address = FOR_TESTS.get("STILLWATCH_KAFKA")
     if address:
         yield Broker("kafka", address)
         return
-    java = own_kafka(folder)
+    process = own_kafka(folder, java=java)
     try:
-        java.start()
-        yield Broker("kafka", java.address, java=java)
+        process.start()
+        yield Broker("kafka", process.address, java=process)
     finally:
-        java.end()
+        process.end()
 
 
-def own_kafka(folder: Path, *, client: str = "PLAINTEXT", more: str = "", formatting: Iterable[str] = ()) -> Java:
+def own_kafka(
+    folder: Path,
+    *,
+    client: str = "PLAINTEXT",
+    more: str = "",
+    formatting: Iterable[str] = (),
+    java: Sequence[str] = QUICK,
+) -> Java:
     """A broker of our own on 127.0.0.1. Clients talk to it as `client` says; `more` are lines of its configuration,
-    `formatting` arguments for its storage tool.
+    `formatting` arguments for its storage tool, `java` for Java itself.
     """
     port, controller = free_port(), free_port()
     config = folder / "server.properties"
@@ -166,21 +186,21 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 {more}"""
     )
-    return configured(config, f"127.0.0.1:{port}", ("--standalone", *formatting))
+    return configured(config, f"127.0.0.1:{port}", ("--standalone", *formatting), java)
 
 
-def configured(config: Path, address: str, formatting: Iterable[str]) -> Java:
+def configured(config: Path, address: str, formatting: Iterable[str], java: Sequence[str] = QUICK) -> Java:
     """A broker with a configuration of its own, its storage formatted; it will answer at `address`."""
     # No logging framework is configured on purpose: a quiet broker starts faster.
-    java = ["java", "-Xms256m", "-Xmx512m", "-cp", f"{_jars()}/*"]
+    program = ["java", *java, "-Xms256m", "-Xmx512m", "-cp", f"{_jars()}/*"]
     storage = subprocess.run(
-        [*java, "kafka.tools.StorageTool", "format", "-t", _cluster(), "-c", str(config), *formatting],
+        [*program, "kafka.tools.StorageTool", "format", "-t", _cluster(), "-c", str(config), *formatting],
         capture_output=True,
         text=True,
     )
     if storage.returncode:
         raise NoKafkaError(f"Kafka could not format its storage: {storage.stdout}{storage.stderr}")
-    return Java([*java, "kafka.Kafka", str(config)], address, config.with_name("kafka.log"))
+    return Java([*program, "kafka.Kafka", str(config)], address, config.with_name("kafka.log"))
 
 
 def _cluster() -> str:
@@ -194,8 +214,17 @@ def _jars() -> Path:
         return jars
     if not (shutil.which("java") and shutil.which("mvn")):
         raise NoKafkaError(HOW_TO)
-    partial = CACHE / VERSION / f"partial-{os.getpid()}"
-    partial.mkdir(parents=True)
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    with (jars.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not jars.is_dir():  # or another process fetched them meanwhile
+            _fetch(jars)
+    return jars
+
+
+def _fetch(jars: Path) -> None:
+    partial = jars.parent / "partial"
+    partial.mkdir(exist_ok=True)
     (partial / "pom.xml").write_text(POM)
     fetched = subprocess.run(
         [
@@ -210,4 +239,3 @@ def _jars() -> Path:
         raise NoKafkaError(f"{HOW_TO} (Maven could not fetch it: {fetched.stdout.strip()[:300]})")
     (partial / "libs").rename(jars)
     shutil.rmtree(partial)
-    return jars

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 from brokers import FOR_TESTS, Broker, NoKafkaError, embedded_broker, kafka_broker
+from hypothesis import HealthCheck, settings
+
+# Tests run side by side, so what one example takes on the wall says nothing.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

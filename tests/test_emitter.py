@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from statistics import median
 
 import msgspec
 import pytest
@@ -157,10 +158,15 @@ async def test_emitting_takes_microseconds_whatever_kafka_does() -> None:
     nowhere = Connection(bootstrap_servers=f"127.0.0.1:{free_port()}", security_protocol="PLAINTEXT")
     emitter = Emitter(nowhere, "requests", most=1_000)
     ready = drafts(10_000)
-    started = time.perf_counter()
-    for one in ready:
-        emitter.emit(one, 500)
-    assert (time.perf_counter() - started) / 10_000 < 20e-6
+
+    def seconds(lot: int) -> float:
+        started = time.perf_counter()
+        for one in ready[lot : lot + 1_000]:
+            emitter.emit(one, 500)
+        return (time.perf_counter() - started) / 1_000
+
+    # In the median, for other tests may run meanwhile; from the second lot on the buffer is full.
+    assert median(seconds(lot) for lot in range(0, 10_000, 1_000)) < 20e-6
     assert emitter.dropped == 9_000
 
 

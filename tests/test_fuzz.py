@@ -21,9 +21,7 @@ from tests.fuzz.targets import TARGETS, Target
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_odd_input_breaks_nothing(target: Target) -> None:
-    look = settings(
-        max_examples=target.few, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-    )
+    look = settings(max_examples=target.few, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     look(given(target.given)(target.holds))()
 
 

@@ -166,7 +166,7 @@ def test_every_kind_belongs_to_a_group_and_keeps_something() -> None:
     assert all(kind.kept > 0 and kind.group for kind in KINDS.values())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.integers(3, 12))
 def test_the_order_of_links_and_accounts_changes_nothing(luck: Random, size: int) -> None:
     new = range(SETTLED, SETTLED + size)

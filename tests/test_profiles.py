@@ -154,7 +154,7 @@ told = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(told, min_size=1, max_size=40),
     st.randoms(use_true_random=False),

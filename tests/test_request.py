@@ -333,13 +333,13 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     readable_or_explained(raw)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(Request.__struct_fields__), ANYTHING, max_size=3), st.data())
 def test_no_json_raises_anything_else(fields: dict[str, object], data: st.DataObject) -> None:
     raw = message(**fields)
@@ -359,7 +359,7 @@ def readable_or_explained(raw: bytes) -> None:
     assert length < 300
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.builds(
         Request,

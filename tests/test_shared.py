@@ -105,16 +105,16 @@ async def test_buckets_that_are_full_again_leave_redis(redis: Server) -> None:
 
 async def test_a_redis_that_hangs_costs_one_reply_its_patience_and_the_others_nothing(redis: Server) -> None:
     clock = Clock()
-    one = buckets(redis, clock, seconds=0.05)
+    one = buckets(redis, clock, seconds=0.3)
     assert await one.take([ADA]) == [0.0]
     os.kill(redis.process.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
         assert await one.take([ADA]) is None
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 2.0
         began = time.monotonic()
         assert [await one.take([ADA]) for _ in range(100)] == [None] * 100
-        assert time.monotonic() - began < 0.05, "it is left alone for a while"
+        assert time.monotonic() - began < 0.3, "it is left alone for a while"
         assert one.failures == 1
     finally:
         os.kill(redis.process.pid, signal.SIGCONT)

@@ -134,7 +134,7 @@ def by_hand(text: str) -> tuple[list[int], list[int]]:
     return bands, [round(x * 127 / norm) if norm else 0 for x in sums]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ANYTHING | WORDS.map(" ".join))
 @example("")
 @example("\0")
@@ -176,7 +176,7 @@ def test_another_process_makes_the_same_sketch(seed: str) -> None:
     assert msgspec.json.decode(there, type=Sketch) == sketch("Why is the sky blue? \u7a7a", "Be kind.")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(ANYTHING, st.none() | ANYTHING), max_size=12))
 def test_many_at_once_are_as_each_alone(prompts: list[tuple[str, str | None]]) -> None:
     made = sketch_many([text for text, _ in prompts], [instructions for _, instructions in prompts])
@@ -191,7 +191,7 @@ def test_many_chunks_are_as_each_alone() -> None:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ANYTHING, st.none() | ANYTHING)
 def test_every_sketch_fits_into_a_request(text: str, instructions: str | None) -> None:
     made = Request(

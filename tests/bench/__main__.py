@@ -164,7 +164,7 @@ class Track(NamedTuple):
 def _broker(folder: Path, embedded: bool, console: Console) -> Iterator[Broker]:
     if not embedded:
         try:
-            with kafka_broker(folder) as broker:
+            with kafka_broker(folder, java=()) as broker:
                 yield broker
                 return
         except NoKafkaError as error:

@@ -123,7 +123,7 @@ def row(name: str, flow: Flow, heard: Verdicts, since: float, until: float) -> s
 
 async def run(folder: Path, *, workers: int, rate: int, calm_seconds: float) -> bool:
     """All of it; whether everything was there once."""
-    with kafka_broker(folder) as broker:
+    with kafka_broker(folder, java=()) as broker:
         fleet = await Fleet.assemble(broker, folder, STILLWATCH_PARTITIONS="12", STILLWATCH_SESSION_SECONDS="45")
         names = [f"stillwatch-worker-{number}" for number in range(workers)]
         try:

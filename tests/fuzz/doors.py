@@ -199,7 +199,7 @@ def web(raw: bytes) -> None:
     async def work() -> None:
         faults: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
-        port = free_port()
+        port = _port()
         async with vitals("127.0.0.1", port, registry=CollectorRegistry(), ready=_yes, alive=_yes, seconds=5):
             answer = await _told(port, raw)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
@@ -207,6 +207,12 @@ def web(raw: bytes) -> None:
         assert faults == []
 
     _run(work())
+
+
+@cache
+def _port() -> int:
+    """One for all examples."""
+    return free_port()
 
 
 def _yes() -> bool:
