@@ -9,8 +9,11 @@ UV := $(shell command -v uv 2>/dev/null)
 demo: .venv/ready
 	$(BIN)/stillwatch demo $(ARGS)
 
+# Tests wait a lot, so three processes share their files; ARGS="-n 0" is one after the other. They start many more processes:
+# what Python compiled for one is kept for the next, and one of two cores is enough for each one's linear algebra.
 test: .venv/ready
-	$(BIN)/python -m pytest $(ARGS)
+	PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Style, types and import layers. `make test` runs the same checks as tests.
 lint: .venv/ready
