@@ -26,7 +26,8 @@ Hashes = npt.NDArray[np.uint64]
 
 
 class Kind(NamedTuple):
-    """A kind of trait: what it is independent of, and how many of its newest traits an account keeps."""
+    """A kind of trait: what it is independent of, and how many of its newest traits an account keeps; none where they
+    are worked out from its profile."""
 
     group: str
     kept: int
@@ -40,19 +41,20 @@ KINDS: Final[Mapping[str, Kind]] = {
     "prefix": Kind("content", 4),
     "band": Kind("content", 4),
     "prompt": Kind("content", 6),
-    "topic": Kind("content", 8),
+    "topic": Kind("content", 0),
     "signup": Kind("time", 1),
     "debut": Kind("time", 2),
     "second": Kind("time", 4),
     "stack": Kind("software", 4),
     "cohort": Kind("time", 2),
+    "manner": Kind("manner", 0),
 }
 """Every kind of trait; a new one goes to the end, for messages name a kind by its place here. `place` is the address
 block together with the client fingerprint; `settings` are max_tokens, temperature, top_p and choices together, `stack`
 those with the client fingerprint; `prefix` and `band` are beginnings and near copies that one account sent twice,
 `prompt` is a sample of what it sent once; `signup` the hour an account was opened in; `debut` the minute of its first
 request, `cohort` its day; `second` a second in which a slow account acted; `topic` a region of topic means (see
-`same_source`).
+`same_source`); `manner` that of a campaign that was acted on (see `manner`).
 """
 
 NAMES: Final = tuple(KINDS)
@@ -63,8 +65,9 @@ PASSING: Final = np.array([kind.group == "time" for kind in KINDS.values()])
 """Kinds of which the background cannot have what comes now: how rare an hour is tells how many act in it today."""
 
 COHORT: Final = NAMES.index("cohort")
-SOFTWARE: Final = GROUPS.index("software")
-"""A day is coarse: it makes a pair with software only, where so many newcomers with one setup are more than chance."""
+SETUP: Final = np.array([GROUPS.index("software"), GROUPS.index("manner")])
+"""A day is coarse: it makes a pair with these groups only, where so many newcomers with one setup are more than chance.
+"""
 
 LEAST_BACKGROUND: Final = 50
 """Established owners that must have shown a kind of trait before its rarity means anything."""
@@ -88,7 +91,7 @@ MEMBER: Final = 0.8
 BUCKETS: Final = 4_194_301
 """A prime, so that pairs spread over all of them."""
 
-PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time": 6}
+PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time": 6, "manner": 2}
 """How many telling traits of each group an account brings into pairs."""
 
 
@@ -236,7 +239,8 @@ def _pairs(
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool)
     pair, holder, both_old = np.concatenate(pairs), np.concatenate(holders), np.concatenate(olds)
     one, other = found.kind[pair // size], found.kind[pair % size]
-    allowed = ((one != COHORT) | (GROUP_OF[other] == SOFTWARE)) & ((other != COHORT) | (GROUP_OF[one] == SOFTWARE))
+    setup = np.isin(GROUP_OF, SETUP)
+    allowed = ((one != COHORT) | setup[other]) & ((other != COHORT) | setup[one])
     # Most pairs are one account's own. Counted in buckets none is missed, and few are left to sort.
     bucket = pair % BUCKETS
     allowed &= np.bincount(bucket, minlength=BUCKETS)[bucket] >= LEAST_OWNERS

@@ -1,7 +1,7 @@
 """Acquaintance: what the campaign agent remembers of one account: its traits, and its profile as last reported."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,7 @@ LINK_DAYS: Final = 14
 
 MINUTE_MS: Final = 60_000
 
-_HELD: Final = {name: kind.kept for name, kind in KINDS.items() if name != "topic"}
-"""Topic regions are worked out from the profile and not held."""
+_HELD: Final = {name: kind.kept for name, kind in KINDS.items() if kind.kept}
 
 SLOTS: Final = sum(_HELD.values())
 _FIRST: Final = {
@@ -33,13 +32,13 @@ KIND_OF_SLOT: Final = np.repeat([NAMES.index(name) for name in _HELD], list(_HEL
 _SAMPLED: Final = frozenset(NAMES.index(name) for name in ("prefix", "band", "prompt"))
 """Kinds of which the smallest hashes are kept, not the newest: two accounts then keep the same ones."""
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 
 _FIRST_KEPT: Final = {
     "payment": 2, "place": 4, "system": 4, "settings": 4, "prefix": 4, "band": 4, "prompt": 6, "signup": 1, "debut": 2,
     "second": 4,
 }  # fmt: skip
-"""How many traits of each kind a row of layout 1 held."""
+"""How many traits of each kind a row of layout 1 held, in the order of its slots."""
 
 
 def _shape(slots: int, profile: "np.dtype[np.void]") -> "np.dtype[np.void]":
@@ -64,30 +63,43 @@ def _shape(slots: int, profile: "np.dtype[np.void]") -> "np.dtype[np.void]":
 ACQUAINTANCE: Final = _shape(SLOTS, PROFILE)
 """One account: some 2.5 KB, most of it the profile."""
 
-_FIRST_LAYOUT: Final = _shape(sum(_FIRST_KEPT.values()), LAYOUTS[2].profile)
+
+class _Earlier(NamedTuple):
+    """How an earlier release stored an account: the layout of the profile in it, and how many traits of each kind."""
+
+    profile: int
+    kept: Mapping[str, int]
+
+    @property
+    def shape(self) -> "np.dtype[np.void]":
+        return _shape(sum(self.kept.values()), LAYOUTS[self.profile].profile)
+
+
+_EARLIER: Final = {1: _Earlier(2, _FIRST_KEPT), 2: _Earlier(3, _FIRST_KEPT | {"settings": 8, "stack": 4, "cohort": 2})}
 
 
 def _brought_up(row: bytes) -> bytes:
-    """A stored row of layout 1 as one of this; its traits go to the slots of their kinds. Raises ValueError when it is
-    of no known layout."""
+    """A stored row of an earlier layout as one of this; its traits go to the slots of their kinds. Raises ValueError
+    when it is of no known layout."""
     number = int.from_bytes(row[:8], "little")
-    expected = {1: _FIRST_LAYOUT, LAYOUT: ACQUAINTANCE}.get(number)
-    if expected is None:
+    earlier = _EARLIER.get(number)
+    if earlier is None and number != LAYOUT:
         raise ValueError(f"layout {number}, which this release does not know")
-    if number == LAYOUT or len(row) != expected.itemsize:
-        raise ValueError(f"{len(row)} bytes, where layout {number} has {expected.itemsize}")
-    (was,) = np.frombuffer(row, dtype=expected)
+    shape = earlier.shape if earlier else ACQUAINTANCE
+    if earlier is None or len(row) != shape.itemsize:
+        raise ValueError(f"{len(row)} bytes, where layout {number} has {shape.itemsize}")
+    (was,) = np.frombuffer(row, dtype=shape)
     now = np.zeros(1, dtype=ACQUAINTANCE)
     for name in ("at", "first_at", "owner", "campaign", "joined_at", "cleared_at", "belonging"):
         now[name] = was[name]
-    kinds = np.repeat([NAMES.index(name) for name in _FIRST_KEPT], list(_FIRST_KEPT.values()))
+    kinds = np.repeat([NAMES.index(name) for name in earlier.kept], list(earlier.kept.values()))
     for kind in np.unique(kinds).tolist():
         slots = np.flatnonzero(kinds == kind)
         for name in ("trait", "since", "seen"):
             now[name][0, _FIRST[kind] + np.arange(len(slots))] = was[name][slots]
     now["layout"] = LAYOUT
     if was["profile"]["at"]:
-        now["profile"] = unpacked((2).to_bytes(8, "little") + was["profile"].tobytes())
+        now["profile"] = unpacked(earlier.profile.to_bytes(8, "little") + was["profile"].tobytes())
     return now.tobytes()
 
 

@@ -20,7 +20,8 @@ from models import campaign as weighing
 from models import score as scoring
 from models.detector import BoolVector, FloatVector, IntVector
 from models.kinship import NAMES, Kin, Ties, kindred
-from models.same_source import LEAST_PROMPTS, Sources
+from models.manner import Manner, manner
+from models.same_source import Sources
 from sinks.alerts import Alert, alert
 from sinks.policy import Decision, Policy
 
@@ -28,9 +29,10 @@ from . import hearing
 from .acquaintances import Acquaintances
 from .batch import Record, SetAside
 from .distinct import Hashes, mix
+from .inferred import manner_ties, together, topic_ties
 from .ladder import THROTTLE
 from .links import UnreadableSightingsError, decode
-from .portrait import portraits, topics
+from .portrait import bare_questions, portraits
 from .profiles import TOTALS, Block
 from .standing import Standing
 from .standing import encode as encode_standing
@@ -109,6 +111,8 @@ class Campaign(msgspec.Struct):
     rates: tuple[float, float] | None = None
     """How much its accounts' rates varied (most, least) when it was first held back: afterwards accounts that are held
     back, left and replaced differ through us, which says nothing of the campaign."""
+    manner: Manner | None = None
+    """How its accounts asked when they were first held back, for the same reason; None before that."""
 
     @property
     def number(self) -> int:
@@ -314,7 +318,7 @@ class Campaigns:
         return sorted(members, key=lambda one: (-one.requests, one.account))
 
     def shown_by(self, campaign: Campaign) -> dict[str, set[int]]:
-        """For each member the shared traits that it showed. Topics are in none: they are worked out at each look."""
+        """For each member the shared traits that it showed, without those that are worked out at each look."""
         shared = np.array([one.trait for one in campaign.shared], dtype=np.uint64)
         held: dict[str, set[int]] = {}
         for row in self._members(campaign).tolist():
@@ -336,27 +340,22 @@ class Campaigns:
         newcomer = table["first_at"] > cut
         # Members of a campaign that was acted on are no background: else a patient attack would become normal.
         established = present & ~newcomer & ~np.isin(table["campaign"], self._acted_on())
-        ties = self._with_topics(self.known.ties(now, cut), table["profile"], present, newcomer)
-        groups = kindred(ties, self._owners(table), established)
+        groups = kindred(self._ties(now, cut, present, newcomer), self._owners(table), established)
         self._name(groups, now, outcome)
         self._weigh(now, began, present, outcome)
 
-    def _with_topics(self, ties: Ties, profiles: Block, present: BoolVector, newcomer: BoolVector) -> Ties:
-        """The links, and for each account with prompts enough the regions its topic mean lies in."""
-        means, prompts = topics(profiles)
-        rows = np.flatnonzero(present & (prompts >= LEAST_PROMPTS))
-        self.sources.fit(means[rows], prompts[rows])
-        if not len(rows) or not len(self.sources.between):
-            return ties
-        regions = self.sources.regions(self.sources.place(means[rows]))
-        bands = np.arange(regions.shape[1])
-        trait = mix(((bands << 32) + regions + 1).astype(np.uint64).ravel() ^ np.uint64(0x7090_1C5E))
-        account = np.repeat(rows, len(bands))
-        return Ties(
-            np.concatenate((ties.account, account)),
-            np.concatenate((ties.kind, np.full(len(account), NAMES.index("topic")))),
-            np.concatenate((ties.trait, trait)),
-            np.concatenate((ties.old, ~newcomer[account])),
+    def _ties(self, now: int, cut: int, present: BoolVector, newcomer: BoolVector) -> Ties:
+        """All that ties accounts together: what they showed, and what can be told from their profiles."""
+        table = self.known.table[: self.known.height]
+        profiles = table["profile"]
+        told = present & (profiles["at"] >= table["cleared_at"])
+        manners = {one.number: one.manner for one in self.found.values() if one.manner is not None}
+        return together(
+            (
+                self.known.ties(now, cut),
+                topic_ties(profiles, told, newcomer, self.sources),
+                manner_ties(profiles, told, newcomer, manners, now),
+            )
         )
 
     def _owners(self, table: Block) -> IntVector:
@@ -478,9 +477,12 @@ class Campaigns:
             self._decide(campaign, int(earned[position]), group.members, outcome)
             rates = values["rate_variation"], values["rate_variation_least"]
             if campaign.rung < THROTTLE:
-                campaign.rates = None
-            elif campaign.rates is None and np.isfinite(rates).all():
+                campaign.rates, campaign.manner = None, None
+                continue
+            if campaign.rates is None and np.isfinite(rates).all():
                 campaign.rates = rates
+            if campaign.manner is None:
+                campaign.manner = manner(*bare_questions(pick(table["profile"], group.members), now))
 
     def _decide(self, campaign: Campaign, earned: int, members: IntVector, outcome: Outcome) -> None:
         """A rung holds for its time; it is left early only upwards."""

@@ -44,27 +44,33 @@ _SECOND: Final = np.dtype(
     ]
 )  # fmt: skip
 
+_THIRD: Final = np.dtype(
+    [
+        ("at", np.int64), ("first_at", np.int64), ("offset", np.int64), ("seq", np.int64), ("until", np.int64),
+        ("ruled_at", np.int64), ("scored_at", np.int64), ("taught_at", np.int64), ("opened_at", np.float64),
+        ("volumes", np.float64, (4, 4)), ("totals", np.float64, 5), ("topic_weights", np.float64, 2),
+        ("topic", np.float32, 64), ("evidence", np.float32, 12), ("score", np.float32), ("models", np.float32, (2, 4)),
+        ("traits", np.float32, 12), ("strands", np.float32, (8, 3)), ("struck_at", np.uint32),
+        ("added_until", np.uint32), ("verified_at", np.uint32), ("cleared_at", np.uint32),
+        ("licensed_until", np.uint32), ("appealed_at", np.uint32), ("heard", np.int32), ("minutes", np.uint16, 60),
+        ("plan", np.uint16), ("hours", np.uint8, 168), ("address_seen", np.uint8, (2, 64)),
+        ("prefix_seen", np.uint8, (2, 64)), ("band_seen", np.uint8, (2, 64)), ("text_seen", np.uint8, (2, 64)),
+        ("network_seen", np.uint8, (2, 32)), ("client_seen", np.uint8, (2, 32)), ("settings_seen", np.uint8, (2, 16)),
+        ("rung", np.int8), ("added", np.int8), ("strikes", np.uint8), ("shadowed", np.bool_), ("spare", np.uint8, 2),
+    ]
+)  # fmt: skip
+
+_SECOND_EVIDENCE: Final = (
+    "volume", "harvest", "automation", "churn", "breadth", "templates", "search", "pivot", "cues", "newness", "anomaly",
+)  # fmt: skip
+
 LAYOUTS: Final[dict[int, Layout]] = {
     1: Layout(
         _FIRST,
         ("volume", "harvest", "automation", "churn", "breadth", "templates", "cues", "newness", "anomaly"),
     ),
-    2: Layout(
-        _SECOND,
-        (
-            "volume",
-            "harvest",
-            "automation",
-            "churn",
-            "breadth",
-            "templates",
-            "search",
-            "pivot",
-            "cues",
-            "newness",
-            "anomaly",
-        ),
-    ),
+    2: Layout(_SECOND, _SECOND_EVIDENCE),
+    3: Layout(_THIRD, (*_SECOND_EVIDENCE, "judgement")),
 }
 """Every earlier layout by its number. Written out, for what a release stored never changes any more."""
 

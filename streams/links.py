@@ -42,7 +42,7 @@ GROWTH_OF_KIN: Final = 1.1
 """or by this one where its account belongs to a campaign."""
 
 REPORTS: Final = 256
-"""Reports in one message at most; the rest goes with the next batch."""
+"""Reports in one message at most; the rest goes with the next batches, whoever is in them."""
 
 SEEN_SLOTS: Final = 2**18
 """Links remembered as told: 2 MiB. A link whose slot was taken by another is told again."""
@@ -127,34 +127,46 @@ class Linker:
     def __init__(self) -> None:
         self._seen: Hashes = np.zeros(SEEN_SLOTS, dtype=np.uint64)
         self._told: FloatVector = np.zeros(0)
+        self._waiting: IntVector = np.zeros(0, dtype=np.int64)
+        """Rows to be reported with one of the next batches, those that wait longest first."""
 
     def look(
-        self, batch: Batch, groups: Groups, block: Block, fresh: BoolVector, kin: BoolVector, name: Callable[[int], str]
+        self,
+        batch: Batch,
+        groups: Groups,
+        block: Block,
+        fresh: BoolVector,
+        kin: BoolVector,
+        table: Block,
+        name: Callable[[int], str],
     ) -> bytes | None:
         """The message for a batch, or None when there is nothing to tell.
 
-        `block` holds the profiles of `groups` with the batch in them; `fresh` says which of them were empty before,
-        `kin` which belong to a campaign; `name` gives the account of a row.
+        `block` holds the profiles of `groups` with the batch in them, and so does `table`, the profiles of all rows;
+        `fresh` says which of the groups were empty before, `kin` which belong to a campaign; `name` gives the account
+        of a row.
         """
         of_request = groups.unsorted(groups.of)
         links = self._links(batch, of_request, groups.rows, block, fresh)
-        due = self._due(groups.rows, block["totals"][:, 0], kin)
-        if not len(links) and not len(due):
+        of_link = groups.rows[links["of"]]
+        due = self._due(groups.rows, block["totals"][:, 0], kin, table)
+        told = np.union1d(of_link, due)
+        if not len(told):
             return None
-        told = np.union1d(links["of"], due).astype(np.int64)
-        place = np.zeros(len(groups.rows), dtype=np.uint32)
-        place[told] = np.arange(len(told))
-        owners = np.zeros(len(groups.rows), dtype=np.uint64)
-        owners[of_request] = batch.org
-        links["of"] = place[links["of"]]
+        owner_of = np.zeros(len(groups.rows), dtype=np.uint64)
+        owner_of[of_request] = batch.org
+        owners = np.zeros(len(told), dtype="<u8")
+        came = np.isin(told, groups.rows)
+        owners[came] = owner_of[np.searchsorted(groups.rows, told[came])]
+        links["of"] = np.searchsorted(told, of_link)
         return _encoder.encode(
             Sightings(
                 v=VERSION,
-                accounts=[name(row) for row in groups.rows[told].tolist()],
-                owners=owners[told].astype("<u8").tobytes(),
+                accounts=[name(row) for row in told.tolist()],
+                owners=owners.tobytes(),
                 links=links.tobytes(),
-                reported=place[due].astype("<u4").tobytes(),
-                rows=packed(whole.pick(block, due)),
+                reported=np.searchsorted(told, due).astype("<u4").tobytes(),
+                rows=packed(whole.pick(table, due)),
             )
         )
 
@@ -221,12 +233,18 @@ class Linker:
     def _remember(self, keys: Hashes) -> None:
         self._seen[keys % np.uint64(SEEN_SLOTS)] = keys
 
-    def _due(self, rows: IntVector, requests: FloatVector, kin: BoolVector) -> IntVector:
+    def _due(self, rows: IntVector, requests: FloatVector, kin: BoolVector, table: Block) -> IntVector:
+        """The rows to report now: those that waited longest, and those that have grown."""
         if len(rows) and rows[-1] >= len(self._told):
             self._told = np.append(self._told, np.zeros(int(rows[-1]) + 4_096 - len(self._told)))
         told = self._told[rows]
         grown = requests >= told * np.where(kin, GROWTH_OF_KIN, GROWTH)
         # A row given to another account begins again.
-        due = np.flatnonzero(grown | (requests < told))[:REPORTS]
-        self._told[rows[due]] = requests[due]
-        return due
+        due = rows[grown | (requests < told)]
+        self._told[due] = table["totals"][due, 0]
+        waiting = np.concatenate((self._waiting, due[~np.isin(due, self._waiting)]))
+        now, self._waiting = waiting[:REPORTS], waiting[REPORTS:]
+        # Of those that waited some were forgotten meanwhile, and others sent more.
+        now = now[table["at"][now] > 0]
+        self._told[now] = table["totals"][now, 0]
+        return now

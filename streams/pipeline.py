@@ -168,7 +168,9 @@ class Pipeline:
             decisions=decisions,
             unreadable=unreadable,
             appeared=self.profiles.appeared.copy(),
-            sightings=self._linker.look(batch, groups, block, was_at == 0, kin, self.profiles.name),
+            sightings=self._linker.look(
+                batch, groups, block, was_at == 0, kin, self.profiles.table, self.profiles.name
+            ),
             scores=scores,
             event_at=event_at,
             one_account=batch.accounts[-1],

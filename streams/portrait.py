@@ -37,6 +37,7 @@ TYPICAL_VARIATION: Final = 1.2
 standard deviations above their means."""
 
 _SETTINGS: Final = NAMES.index("settings")
+_MANNER: Final = NAMES.index("manner")
 
 HOUR_MS: Final = 3_600_000.0
 
@@ -130,6 +131,18 @@ def topics(profiles: Block) -> tuple[npt.NDArray[np.float64], FloatVector]:
     return means, prompts
 
 
+def bare_questions(profiles: Block, now: int) -> tuple[FloatMatrix, FloatVector]:
+    """How each profile asks bare questions, as logarithms of how many an hour and of their mean lengths, sent and
+    received: (profiles, 3); and how many they were, of about a week."""
+    kept = np.exp((profiles["at"] - now) / (WEEK * 1_000.0))
+    bare = profiles["bare"].astype(np.float64) * kept[:, None]
+    hours = np.maximum((now - profiles["first_at"]) / HOUR_MS, 0.25)
+    week = WEEK * 1_000.0 / HOUR_MS
+    # A decayed sum of an even rate is that rate times this many hours.
+    rate = bare[:, 0] / (-np.expm1(-hours / week) * week)
+    return np.stack((np.log(np.maximum(rate, 1e-9)), *_log_lengths(bare)), axis=1), bare[:, 0]
+
+
 def _sharing(groups: Sequence[Kin]) -> tuple[FloatVector, FloatVector]:
     """In how many independent groups of kinds at least a third of the owners share one trait, and log-odds of the best
     of each, added up."""
@@ -137,6 +150,8 @@ def _sharing(groups: Sequence[Kin]) -> tuple[FloatVector, FloatVector]:
     shared = np.zeros((len(groups), len(GROUPS)))
     for row, kin in enumerate(groups):
         for _, kind, share, background in kin.traits:
+            if kind == _MANNER:
+                continue  # It comes from the campaign itself.
             own = GROUP_OF[kind]
             shared[row, own] = max(shared[row, own], share)
             best[row, own] = max(best[row, own], share * -np.log(background))

@@ -30,6 +30,13 @@ STRANDED: Final = ("requests", "input_tokens", "output_tokens")
 """Measures of about a week that are kept apart by the settings they were asked with: whoever resells an account's
 capacity passes on what customers set, and the extraction beside them has settings of its own."""
 
+BARE_INPUT: Final = 256
+"""Input tokens up to which a request is a bare question,"""
+
+BARE_RATIO: Final = 8
+"""if its answer has at least so many times as many. Public pipelines that copy a model ask single sentences for answers
+of thousands of tokens; of simulated honest accounts a quarter ask any."""
+
 DISTINCT: Final = {
     "address": 64, "prefix": 64, "band": 64, "text": 64, "network": 32, "client": 32, "settings": 16,
 }  # fmt: skip
@@ -57,7 +64,7 @@ KEPT_MS: Final = 400 * 86_400_000
 """What people have told us about an account is remembered for so long after they did, however silent the account is.
 """
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """Raise it when a field is added or changes meaning, and add the layout before it to `layouts.py`: a stored profile
 is brought up to date or refused, never misread."""
 
@@ -70,7 +77,6 @@ PROFILE: Final = np.dtype(
         ),  # newest request, ms: the instant that all decayed sums refer to; 0 before the first
         ("first_at", np.int64),  # oldest request seen, ms
         ("offset", np.int64),  # the last request of the topic that this row contains
-        ("seq", np.int64),  # how many verdicts this account has had
         ("until", np.int64),  # when its rung ends, ms; 0 on no rung
         ("ruled_at", np.int64),  # when its verdict was last announced, ms
         ("scored_at", np.int64),  # when `evidence` was weighed, ms
@@ -89,6 +95,8 @@ PROFILE: Final = np.dtype(
         ("models", np.float32, (2, MODEL_BUCKETS)),  # decayed requests by model, of a day and of a week
         ("traits", np.float32, len(TRAITS)),
         ("strands", np.float32, (STRANDS, len(STRANDED))),
+        ("bare", np.float32, len(STRANDED)),  # decayed sums of a week over bare questions: see `_add_strands`
+        ("seq", np.uint32),  # how many verdicts this account has had
         # What people said: instants in seconds UTC (see `moment`), 0 where there is none.
         ("struck_at", np.uint32),  # when it last came onto a rung that costs it something
         ("added_until", np.uint32),  # until when people hold it on the rung `added`
@@ -217,7 +225,8 @@ def _add_models(block: Block, batch: Batch, kept: FloatMatrix, counted: FloatMat
 def _add_strands(
     block: Block, batch: Batch, volumes: FloatMatrix, kept: FloatVector, counted: FloatVector, groups: Groups
 ) -> None:
-    """`volumes` and `counted` in sorted order."""
+    """What was asked with each settings, and what was asked in bare questions: short ones with long answers, as
+    harvesters ask them whatever else they leave out. `volumes` and `counted` in sorted order."""
     settings = batch.settings[groups.order]
     shown = np.flatnonzero(settings)
     place = groups.of[shown] * STRANDS + strand(settings[shown])
@@ -225,6 +234,10 @@ def _add_strands(
     sums = [np.bincount(place, measure, len(kept) * STRANDS) for measure in measures.T]
     added = np.stack(sums, axis=1).reshape(-1, STRANDS, len(STRANDED))
     block["strands"] = block["strands"] * kept[:, None, None] + added
+    _, sent, received, *_ = volumes.T
+    bare = (sent <= BARE_INPUT) & (received >= BARE_RATIO * np.maximum(sent, 1))
+    asked = groups.sums(volumes[:, : len(STRANDED)] * (counted * bare)[:, None])
+    block["bare"] = block["bare"] * kept[:, None] + asked
 
 
 def _add_plan(block: Block, batch: Batch, at: IntVector, now_at: IntVector, groups: Groups) -> None:

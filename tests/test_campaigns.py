@@ -8,6 +8,7 @@ import pytest
 from brokers import Broker
 from click.testing import CliRunner
 from crowds import BEGINS, MEMBERS, POLICY, World, campaign, hydra, settled
+from msgspec.structs import replace
 from stories import DAY, HOUR, T0, Raw, request
 
 from gateway.request import Request
@@ -16,7 +17,7 @@ from streams import compacted, topics
 from streams.acquaintances import Acquaintances
 from streams.campaigns import Campaigns
 from streams.cli import main
-from streams.links import LINK, UnreadableSightingsError, decode
+from streams.links import LINK, REPORTS, UnreadableSightingsError, decode
 from streams.settings import Settings
 from streams.standing import decode as decode_standing
 
@@ -56,6 +57,20 @@ def test_nine_tenths_of_cover_do_not_hide_what_the_shared_setup_takes() -> None:
     assert len(world.members()) >= 36
     reasons = {reason.signal: reason for reason in world.campaigns.found[found].reasons}
     assert reasons["harvest"].observed == pytest.approx(40, rel=0.2)  # of the extraction alone: 2,400 for 60
+
+
+def test_who_shows_nothing_but_what_it_asks_for_is_told_by_the_manner_of_a_campaign() -> None:
+    """Ten accounts leave out settings, prompts, place, card and organisation; so does a guest that asks otherwise."""
+    left_out = ("org", "payment", "ip", "opened_at", "client", "turns", "max_tokens", "temperature", "sketch")
+    nothing = dict.fromkeys(left_out)
+    hidden = [replace(one, account=f"hid{one.account}", id=f"x{one.id}", **nothing) for one in hydra(range(10), 12, 0)]
+    guest = [
+        replace(one, account="guest", id=f"g{one.id}", input_tokens=200, output_tokens=1_700)
+        for one in hidden if one.account == "hidhal0"
+    ]  # fmt: skip
+    world = World().run([*settled(), *hydra(range(40), 12, 0), *hidden, *guest])
+    assert {f"hidhal{number}" for number in range(10)} <= world.members()
+    assert not world.members() & {"guest", *(f"ada{n}" for n in range(70))}
 
 
 def test_accounts_that_are_left_and_replaced_once_they_are_held_back_do_not_make_it_look_harmless() -> None:
@@ -100,16 +115,19 @@ def test_a_restored_agent_goes_on_where_the_other_was() -> None:
     assert world.campaigns.snapshot_dirty() == []
 
 
-def test_what_an_earlier_release_stored_of_an_account_is_brought_up_to_date() -> None:
-    """Layout 1 had fewer slots for settings, and profiles without strands."""
-    stored = (Path(__file__).parent / "golden" / "acquaintance.layout1").read_bytes()
+@pytest.mark.parametrize(("layout", "hours", "requests"), [(1, 12, 116), (2, 6, 57)])
+def test_what_an_earlier_release_stored_of_an_account_is_brought_up_to_date(
+    layout: int, hours: float, requests: int
+) -> None:
+    """Layout 1 had fewer slots for settings, and profiles without strands; layout 2 knew of no bare questions."""
+    stored = (Path(__file__).parent / "golden" / f"acquaintance.layout{layout}").read_bytes()
     known = Acquaintances(100)
     known.restore([("eve0", stored)])
     row = known.table[[known.find("eve0")]]
     assert row["campaign"] == 67_436_151_732_617
-    assert row["profile"]["totals"][0, :3].tolist() == [116, 6_960, 278_400]
+    assert row["profile"]["totals"][0, :3].tolist() == [requests, 60 * requests, 2_400 * requests]
     ties = known.ties(int(row["at"][0]), T0)
-    fresh = World().run([*settled(), *campaign()]).campaigns.known
+    fresh = World().run([*settled(), *campaign(hours=hours)]).campaigns.known
     again = fresh.ties(fresh.table["at"].max(), T0)
     own = again.account == fresh.find("eve0")
     kept = {"payment", "place", "settings", "signup", "debut"}
@@ -199,6 +217,15 @@ def test_a_link_is_told_once_a_day_and_a_prompt_sent_once_mostly_not_at_all() ->
     assert LINK.itemsize == 21
     assert links < 30
     assert sum(len(one.reported) for one in told) < 15  # at 10, 20, 30, 50, 80 requests or so
+
+
+def test_of_many_accounts_in_one_batch_all_are_reported_whoever_sends_next() -> None:
+    names = [f"eve{number:03}" for number in range(2 * REPORTS + 40)]
+    world = World().run(campaign(names, hours=0.1), size=len(names))
+    world.run([request("ada", BEGINS + n * HOUR, id=f"a{n}") for n in range(1, 4)], size=1)
+    told = [decode(raw.value or b"") for raw in world.sightings]
+    assert [len(one.reported) for one in told] == [REPORTS, REPORTS, 41, 1]
+    assert {one.accounts[row] for one in told for row in one.reported.tolist()} == {*names, "ada"}
 
 
 def test_a_standing_tells_what_the_campaign_earned(caught: World) -> None:

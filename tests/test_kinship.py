@@ -162,8 +162,8 @@ def test_the_weight_of_a_trait_is_the_log_of_its_share_of_the_background() -> No
     assert weight[1_000] == -np.log(1.5 / 201)
 
 
-def test_every_kind_belongs_to_a_group_and_keeps_something() -> None:
-    assert all(kind.kept > 0 and kind.group for kind in KINDS.values())
+def test_an_account_keeps_traits_of_every_kind_but_those_worked_out_from_its_profile() -> None:
+    assert {name for name, kind in KINDS.items() if not kind.kept} == {"topic", "manner"}
 
 
 @settings(max_examples=25)

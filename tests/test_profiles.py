@@ -136,6 +136,16 @@ def test_what_is_asked_with_other_settings_is_kept_apart() -> None:
     assert sorted(strands[strands[:, 0] > 0].tolist()) == [[3, 180, 6_000], [9, 8_100, 1_800]]
 
 
+def test_short_questions_with_long_answers_are_kept_apart() -> None:
+    bare = [request(id=f"b{n}", input_tokens=60, output_tokens=2_000) for n in range(3)]
+    others = [
+        request(id="long", input_tokens=257, output_tokens=9_000),
+        request(id="short", input_tokens=60, output_tokens=479),
+        request(id="failed", input_tokens=0, output_tokens=0),
+    ]
+    assert observed([*bare, *others]).table["bare"][0].tolist() == [3, 180, 6_000]
+
+
 def test_age_counts_from_the_oldest_known_opening() -> None:
     profiles = observed([request(opened_at=T0 - 3 * DAY)], [request(), request(opened_at=T0 - 2 * DAY)])
     assert feature(profiles, "age_days") == pytest.approx(3)
@@ -173,7 +183,7 @@ def test_any_order_and_any_split_give_the_same_profile(requests: list[Request], 
         np.testing.assert_array_equal(ours[name], theirs[name], name)
     for name in ("volumes", "totals", "topic_weights"):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12, err_msg=name)
-    for name in ("traits", "models", "strands"):
+    for name in ("traits", "models", "strands", "bare"):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-6, err_msg=name)
     allowed = 1e-4 * ours["topic_weights"][:, :1] + 1e-12
     assert (np.abs(ours["topic"] - theirs["topic"]) <= allowed).all()

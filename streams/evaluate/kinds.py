@@ -18,7 +18,6 @@ from sinks.policy import Policy
 
 from ..batch import Record
 from ..campaigns import Campaigns
-from ..profiles import Block
 from ..replay import Recorded
 from .judge import LADDER, Act, share_before
 from .membership import Membership, matched
@@ -45,8 +44,8 @@ class Deaf(Campaigns):
         super().__init__(policy)
         self._deaf = np.array([NAMES.index(name) for name in kinds], dtype=np.int64)
 
-    def _with_topics(self, ties: Ties, profiles: Block, present: BoolVector, newcomer: BoolVector) -> Ties:
-        whole = super()._with_topics(ties, profiles, present, newcomer)
+    def _ties(self, now: int, cut: int, present: BoolVector, newcomer: BoolVector) -> Ties:
+        whole = super()._ties(now, cut, present, newcomer)
         kept = ~np.isin(whole.kind, self._deaf)
         return Ties(whole.account[kept], whole.kind[kept], whole.trait[kept], whole.old[kept])
 
