@@ -65,7 +65,9 @@ PASSING: Final = np.array([kind.group == "time" for kind in KINDS.values()])
 """Kinds of which the background cannot have what comes now: how rare an hour is tells how many act in it today."""
 
 COHORT: Final = NAMES.index("cohort")
-SETUP: Final = np.array([GROUPS.index("software"), GROUPS.index("manner")])
+SOFTWARE: Final = GROUPS.index("software")
+MANNER: Final = GROUPS.index("manner")
+SETUP: Final = np.array([SOFTWARE, MANNER])
 """A day is coarse: it makes a pair with these groups only, where so many newcomers with one setup are more than chance.
 """
 
@@ -338,6 +340,10 @@ def _belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin 
     said = np.zeros((len(members), len(GROUPS)))
     own = ties.old[part] & crowd.established[ties.account[part]]
     np.maximum.at(said, (row, GROUP_OF[kind[of]]), np.where(own, 0.0, np.maximum(speaks[of], 0.0)))
+    # A manner stands in for what is not shown: honest batch jobs, with a setup of their own, ask like harvesters too.
+    setup = np.zeros(len(members), dtype=bool)
+    setup[row[GROUP_OF[kind[of]] == SOFTWARE]] = True
+    said[setup & (said[:, SOFTWARE] == 0), MANNER] = 0.0
     odds = said.sum(axis=1) + _lacking(row, of, kind, np.where(telling, share, 0.0), len(members))
     settled = crowd.established[members]
     among, usual = np.clip((settled.mean(), crowd.settled), 0.02, 0.98)

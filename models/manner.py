@@ -6,8 +6,8 @@ middle member in three logarithms: bare questions an hour, tokens sent and token
 do other things (median and median absolute deviation; Huber, "Robust Statistics", 1981). What it is worth is learned as
 for any trait: the share of the background that lies in the box.
 
-Misleads: a newcomer who happens to work at that rate with such lengths. So it never makes a campaign, and nobody is a
-member by it alone.
+Misleads: a newcomer who happens to work at that rate with such lengths, as batch jobs do. So it never makes a campaign,
+nobody is a member by it alone, and it says nothing of accounts that show a setup of their own.
 """
 
 from typing import Final, NamedTuple

@@ -60,7 +60,8 @@ def test_nine_tenths_of_cover_do_not_hide_what_the_shared_setup_takes() -> None:
 
 
 def test_who_shows_nothing_but_what_it_asks_for_is_told_by_the_manner_of_a_campaign() -> None:
-    """Ten accounts leave out settings, prompts, place, card and organisation; so does a guest that asks otherwise."""
+    """Ten accounts leave out settings, prompts, place, card and organisation; so does a guest that asks
+    otherwise. A job that asks like them tells its settings."""
     left_out = ("org", "payment", "ip", "opened_at", "client", "turns", "max_tokens", "temperature", "sketch")
     nothing = dict.fromkeys(left_out)
     hidden = [replace(one, account=f"hid{one.account}", id=f"x{one.id}", **nothing) for one in hydra(range(10), 12, 0)]
@@ -68,9 +69,13 @@ def test_who_shows_nothing_but_what_it_asks_for_is_told_by_the_manner_of_a_campa
         replace(one, account="guest", id=f"g{one.id}", input_tokens=200, output_tokens=1_700)
         for one in hidden if one.account == "hidhal0"
     ]  # fmt: skip
-    world = World().run([*settled(), *hydra(range(40), 12, 0), *hidden, *guest])
+    job = [
+        replace(one, account="job", id=f"j{one.id}", max_tokens=3_000, temperature=None)
+        for one in hidden if one.account == "hidhal1"
+    ]  # fmt: skip
+    world = World().run([*settled(), *hydra(range(40), 12, 0), *hidden, *guest, *job])
     assert {f"hidhal{number}" for number in range(10)} <= world.members()
-    assert not world.members() & {"guest", *(f"ada{n}" for n in range(70))}
+    assert world.members() & {"guest", "job", *(f"ada{n}" for n in range(70))} == set()
 
 
 def test_accounts_that_are_left_and_replaced_once_they_are_held_back_do_not_make_it_look_harmless() -> None:
