@@ -10,24 +10,25 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from gateway.verdict import Exposure, Reason, Verdict
+from gateway.verdict import Exposure
 from models import campaign as weighing
 from models import score as scoring
-from models.detector import BoolVector, FloatVector, IntVector
+from models.detector import BoolVector, IntVector
 from models.kinship import NAMES, Kin, Ties, kindred
-from models.manner import Manner, manner
+from models.manner import manner
 from models.same_source import Sources
-from sinks.alerts import Alert, alert
+from sinks.alerts import Alert
 from sinks.policy import Decision, Policy
 
 from . import hearing
 from .acquaintances import Acquaintances
 from .batch import Record, SetAside
+from .campaign import Campaign, Member, Shared, alert_of, reasons, verdict_on
 from .distinct import Hashes, mix
 from .inferred import manner_ties, together, topic_ties
 from .ladder import THROTTLE
@@ -36,7 +37,6 @@ from .portrait import bare_questions, portraits
 from .profiles import TOTALS, Block
 from .standing import Standing
 from .standing import encode as encode_standing
-from .typical import REASON_FROM, REASONS_SHOWN, Amount, rounded
 from .whole import pick
 from .windows import DAY, WEEK
 
@@ -80,53 +80,6 @@ class Outcome:
     alerts: list[Alert] = field(default_factory=list)
     unreadable: list[SetAside] = field(default_factory=list)
     event_at: int = 0
-
-
-class Shared(msgspec.Struct, frozen=True):
-    """One trait that the members share: its kind and hash, the share of members and of the background that has it."""
-
-    kind: str
-    trait: int
-    share: float
-    background: float
-
-
-class Campaign(msgspec.Struct):
-    """One campaign as it stands. Times are ms UTC."""
-
-    id: str
-    found_at: int
-    at: int
-    score: float = 0.0
-    kinds: int = 0
-    members: int = 0
-    exposure: Exposure = Exposure(requests=0, output_tokens=0, reasoning_tokens=0, cost=0, share_of_budget=0)
-    rung: int = 0
-    until: int = 0
-    seq: int = 0
-    scenario: str | None = None
-    reasons: tuple[Reason, ...] = ()
-    shared: tuple[Shared, ...] = ()
-    alerted_members: int = 0
-    rates: tuple[float, float] | None = None
-    """How much its accounts' rates varied (most, least) when it was first held back: afterwards accounts that are held
-    back, left and replaced differ through us, which says nothing of the campaign."""
-    manner: Manner | None = None
-    """How its accounts asked when they were first held back, for the same reason; None before that."""
-
-    @property
-    def number(self) -> int:
-        """Its name as acquaintances hold it."""
-        return int(self.id[1:], 16)
-
-
-class Member(NamedTuple):
-    """One account of a campaign: how likely it belongs, and what it was served since when (ms UTC)."""
-
-    account: str
-    belonging: float
-    requests: float
-    first_at: int
 
 
 class Campaigns:
@@ -293,7 +246,7 @@ class Campaigns:
 
     def live(self) -> list[Decision]:
         """The verdicts on campaigns in force, as they were announced."""
-        return [Decision(self._verdict(campaign)) for campaign in self.found.values() if campaign.rung]
+        return [Decision(verdict_on(campaign, self.policy)) for campaign in self.found.values() if campaign.rung]
 
     def standings(self) -> list[tuple[str, bytes | None]]:
         """The standings in force, to be told again."""
@@ -471,7 +424,7 @@ class Campaigns:
                 share_of_budget=round(float(share[position]), 6),
             )
             values = {name: float(column[position]) for name, column in found.items()}
-            campaign.reasons = tuple(_reasons(weighed.weights[position], weighed.terms[position], values))
+            campaign.reasons = tuple(reasons(weighed.weights[position], weighed.terms[position], values))
             campaign.scenario = scoring.scenario({term for term in weighed.terms[position] if term})
             self._changed.add(campaign.id)
             self._decide(campaign, int(earned[position]), group.members, outcome)
@@ -495,11 +448,12 @@ class Campaigns:
         was, campaign.rung = campaign.rung, rung
         campaign.until = campaign.at + self.policy.rulings[rung].seconds * 1000 if rung else 0
         campaign.seq += 1
-        outcome.decisions.append(Decision(self._verdict(campaign)))
+        outcome.decisions.append(Decision(verdict_on(campaign, self.policy)))
         if rung:
             self._tell(campaign, members, outcome)
             if was == 0 or campaign.members >= 2 * campaign.alerted_members:
-                outcome.alerts.append(self._alert(campaign, members))
+                some = [self.known.name(row) for row in members[:MOST_MEMBERS_NAMED].tolist()]
+                outcome.alerts.append(alert_of(campaign, some, self.policy))
                 campaign.alerted_members = campaign.members
         else:
             outcome.standings += [(self.known.name(row), None) for row in members.tolist()]
@@ -534,7 +488,7 @@ class Campaigns:
 
     def _lift(self, campaign: Campaign, outcome: Outcome) -> None:
         campaign.rung, campaign.seq = 0, campaign.seq + 1
-        outcome.decisions.append(Decision(self._verdict(campaign)))
+        outcome.decisions.append(Decision(verdict_on(campaign, self.policy)))
 
     def _end(self, campaign: Campaign, outcome: Outcome) -> None:
         """A campaign without members is no more."""
@@ -544,70 +498,7 @@ class Campaigns:
         self._changed.discard(campaign.id)
         self._ended.add(campaign.id)
 
-    def _verdict(self, campaign: Campaign) -> Verdict:
-        ruling = self.policy.rulings[campaign.rung]
-        at = campaign.until - ruling.seconds * 1000 if campaign.rung else campaign.at
-        return Verdict(
-            id=blake2b(f"campaign:{campaign.id}:{campaign.seq}:{at}".encode(), digest_size=8).hexdigest(),
-            at=at,
-            seq=campaign.seq,
-            scope="campaign",
-            value=campaign.id,
-            action=ruling.action,
-            score=campaign.score,
-            scenario=campaign.scenario if campaign.rung else None,
-            reasons=campaign.reasons if campaign.rung else (),
-            campaign=campaign.id,
-            exposure=campaign.exposure,
-            parameters=ruling.parameters,
-            expires_at=campaign.until if campaign.rung else at,
-            mode=ruling.mode,
-            policy=self.policy.version,
-            model=weighing.VERSION,
-        )
-
-    def _alert(self, campaign: Campaign, members: IntVector) -> Alert:
-        names = [self.known.name(row) for row in members[:MOST_MEMBERS_NAMED].tolist()]
-        return alert(
-            "campaign_found",
-            f"campaign:{campaign.id}",
-            campaign.at,
-            f"{campaign.members} accounts behave as one; they were served {campaign.exposure.requests:,.0f} requests",
-            details={
-                "score": campaign.score,
-                "action": self.policy.rulings[campaign.rung].action,
-                "members": float(campaign.members),
-                "members_before": float(campaign.alerted_members),
-                "some_members": names,
-                "requests": campaign.exposure.requests,
-                "output_tokens": campaign.exposure.output_tokens,
-                "share_of_budget": campaign.exposure.share_of_budget,
-                "traits": [
-                    f"{s.kind}: {s.share:.0%} of members, {s.background:.2%} of others" for s in campaign.shared[:8]
-                ],
-                "reasons": [reason.text for reason in campaign.reasons],
-            },
-        )
-
 
 def _established(now: int, began: int) -> int:
     """Who was first seen until then is established `now`; `began` is the first instant we know of (all ms)."""
     return max(now - ESTABLISHED_MS, began + (now - began) // 2)
-
-
-def _reasons(weights: FloatVector, terms: list[str | None], values: dict[str, float]) -> Iterable[Reason]:
-    for column in np.argsort(-weights, kind="stable")[:REASONS_SHOWN].tolist():
-        term = terms[column]
-        if weights[column] < REASON_FROM or term is None:
-            return
-        observed = float(np.exp(values[term])) if term == "rarity" else values[term]
-        typical = values[weighing.TYPICAL[term]] if term in weighing.TYPICAL else None
-        text = weighing.WORDS[term].format(observed=Amount(observed), typical=Amount(typical or 0.0))
-        name = list(weighing.SIGNALS)[column]
-        yield Reason(
-            signal=name,
-            weight=round(float(weights[column]), 3),
-            text=text,
-            observed=rounded(observed),
-            typical=None if typical is None else rounded(typical),
-        )

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from .campaigns import Campaign, Member, Shared
+from .campaign import Campaign, Member, Shared
 
 MOST_STARS: Final = 28
 """Nodes of accounts at most: those that share the same traits are one."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streams.campaigns import Campaign, Member, Shared
+from streams.campaign import Campaign, Member, Shared
 from streams.constellation import MOST_STARS, constellation
 
 CARD, PLACE, SETTINGS, TOPIC = (

@@ -10,7 +10,8 @@ from test_watch import POLICY, REQUESTS, ZERO, Shelf, chunk, new_watch
 from gateway.feedback import Feedback
 from gateway.feedback import encode as encode_feedback
 from gateway.request import encode
-from streams.campaigns import Campaign, Campaigns
+from streams.campaign import Campaign
+from streams.campaigns import Campaigns
 from streams.engine.acks import Acks
 from streams.engine.register import Register
 from streams.engine.transport import Chunk
