@@ -21,6 +21,8 @@ from .profiles import Block
 _ELSEWHERE: Final = np.uint64(0xE15E_3E1E)
 """The manner of the others."""
 
+_NOBODY: Final[tuple[IntVector, Hashes]] = (np.zeros(0, np.int64), np.zeros(0, np.uint64))
+
 
 def topic_ties(profiles: Block, told: BoolVector, newcomer: BoolVector, sources: Sources) -> Ties:
     """For each account with prompts enough the regions its topic mean lies in; `sources` takes them in first.
@@ -31,7 +33,7 @@ def topic_ties(profiles: Block, told: BoolVector, newcomer: BoolVector, sources:
     rows = np.flatnonzero(told & (prompts >= LEAST_PROMPTS))
     sources.fit(means[rows], prompts[rows])
     if not len(rows) or not len(sources.between):
-        return _ties("topic", np.zeros(0, np.int64), np.zeros(0, np.uint64), newcomer)
+        return _ties("topic", *_NOBODY, newcomer)
     regions = sources.regions(sources.place(means[rows]))
     bands = np.arange(regions.shape[1])
     trait = mix(((bands << 32) + regions + 1).astype(np.uint64).ravel() ^ np.uint64(0x7090_1C5E))
@@ -43,9 +45,10 @@ def manner_ties(
 ) -> Ties:
     """For each account the campaigns, by number, in whose manner it asks. Background that asks otherwise, or no bare
     questions at all, is told too, for it says how rare a manner is; of newcomers nothing is held against them."""
+    if not manners:
+        return _ties("manner", *_NOBODY, newcomer)
     points, asked = bare_questions(profiles, now)
-    active = told & (profiles["totals"][:, 0] >= LEAST_ASKED)
-    rows = np.flatnonzero(active) if manners else np.zeros(0, np.int64)
+    rows = np.flatnonzero(told & (profiles["totals"][:, 0] >= LEAST_ASKED))
     elsewhere = ~newcomer[rows]
     account, trait = [], []
     for number, one in manners.items():

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
-from models.kinship import GROUP_OF, GROUPS, NAMES, Kin
+from models.kinship import GROUP_OF, GROUPS, MANNER, NAMES, Kin
 from models.same_source import LEAST_PROMPTS, Sources
 
 from .acquaintances import reported
@@ -37,7 +37,6 @@ TYPICAL_VARIATION: Final = 1.2
 standard deviations above their means."""
 
 _SETTINGS: Final = NAMES.index("settings")
-_MANNER: Final = NAMES.index("manner")
 
 HOUR_MS: Final = 3_600_000.0
 
@@ -150,9 +149,9 @@ def _sharing(groups: Sequence[Kin]) -> tuple[FloatVector, FloatVector]:
     shared = np.zeros((len(groups), len(GROUPS)))
     for row, kin in enumerate(groups):
         for _, kind, share, background in kin.traits:
-            if kind == _MANNER:
-                continue  # It comes from the campaign itself.
             own = GROUP_OF[kind]
+            if own == MANNER:
+                continue  # It comes from the campaign itself.
             shared[row, own] = max(shared[row, own], share)
             best[row, own] = max(best[row, own], share * -np.log(background))
     return (shared >= 1 / 3).sum(axis=1).astype(np.float64), best.sum(axis=1)

@@ -54,7 +54,7 @@ def test_with_few_questions_one_may_lie_further_out_and_with_fewer_still_one_is_
     assert not within(BOX, point, np.full(1, LEAST_ASKED - 0.1))[0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(LEAST_MEMBERS, 300), st.integers(0, 1_000), st.floats(6, 500))
 def test_most_members_lie_in_the_box_made_of_them(count: int, seed: int, asked: float) -> None:
     points, _ = members(count, seed)
