@@ -64,9 +64,9 @@ observe: .venv/ready
 	$(BIN)/python k8s/observe/build.py
 	$(BIN)/stillwatch metrics > docs/metrics.md
 
-# Every alert brought about for real, on Kafka, Prometheus and Alertmanager: about twenty minutes.
+# Every alert brought about for real, on Kafka, Prometheus and Alertmanager: half an hour on quiet cores.
 alerts: .venv/ready
-	$(BIN)/python tests/observe/provoke.py $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m provoke $(ARGS)
 
 # Workers and broker are hurt in six ways, twenty times each, on a real Apache Kafka: about half an hour.
 chaos: .venv/ready
