@@ -51,13 +51,13 @@ async def latency(settings: Settings, worker: Worker, rate: float, seconds: floa
         topics.ENFORCEMENT.name(settings), **settings.connection(), auto_offset_reset="earliest"
     )
     await consumer.start()
-    listening = asyncio.create_task(_listen(consumer, arrived))
+    listening = asyncio.create_task(listen(consumer, arrived))
     try:
         async with Batches(settings) as batches:
             started = time.perf_counter()
             late = await _send(records, batches, rate, started)
             await batches.delivered()
-        await _caught_up(worker, len(records))
+        await caught_up(worker, len(records))
         await asyncio.sleep(_QUIET_SECONDS)
     finally:
         listening.cancel()
@@ -93,7 +93,7 @@ async def _send(records: list[Sent], batches: Batches, rate: float, started: flo
     return late
 
 
-async def _listen(consumer: aiokafka.AIOKafkaConsumer, arrived: list[tuple[float, int]]) -> None:
+async def listen(consumer: aiokafka.AIOKafkaConsumer, arrived: list[tuple[float, int]]) -> None:
     async for record in consumer:
         now = time.perf_counter()
         # A null lifts a verdict: that is due to time, not to a request.
@@ -101,7 +101,7 @@ async def _listen(consumer: aiokafka.AIOKafkaConsumer, arrived: list[tuple[float
             arrived.append((now, decode(record.value).at))
 
 
-async def _caught_up(worker: Worker, requests: int) -> None:
+async def caught_up(worker: Worker, requests: int) -> None:
     deadline = time.monotonic() + _CAUGHT_UP_SECONDS
     while (done := await asyncio.to_thread(worker.requests)) < requests:
         if time.monotonic() > deadline:

@@ -20,7 +20,6 @@ GAP_MS: Final = DAY_MS // 2_000_000
 HARVEST_REQUESTS: Final = 800
 """Requests of one attacker: about what published campaigns send a day and account."""
 
-_CHUNK: Final = 20_000
 _PROMPTS: Final = 2_000
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: spreads account numbers over 64 bits.
 
@@ -38,6 +37,10 @@ class Traffic:
     accounts: int = ACCOUNTS
     attack_share: float = 0.02
     seed: int = 7
+    first: int = 0
+    """How many came before: their ids and their attackers are over."""
+    chunk: int = 20_000
+    """How many are made at once."""
 
     def __iter__(self) -> Iterator[Request]:
         dice = np.random.default_rng(self.seed)
@@ -48,13 +51,14 @@ class Traffic:
         weights = 1.0 / np.arange(1, self.accounts + 1)
         ladder = np.cumsum(weights / weights.sum())
         attackers = max(1, int(self.records * self.attack_share / HARVEST_REQUESTS))
-        for start in range(0, self.records, _CHUNK):
-            size = min(_CHUNK, self.records - start)
+        over = int(self.first * self.attack_share / HARVEST_REQUESTS)
+        for start in range(0, self.records, self.chunk):
+            size = min(self.chunk, self.records - start)
             number = np.arange(start, start + size)
             attack = dice.random(size) < self.attack_share
             # Rank r is account r * 7919 mod accounts, so that rank says nothing about a name.
             honest = np.searchsorted(ladder, dice.random(size)).astype(np.int64) * 7_919 % self.accounts
-            account = np.where(attack, self.accounts + dice.integers(0, attackers, size), honest)
+            account = np.where(attack, self.accounts + over + dice.integers(0, attackers, size), honest)
             pool = np.where(attack, harvested.start, asked.start)
             prompt = (pool + dice.integers(0, _PROMPTS, size)).astype(np.int32)
             sketches = prompts.sketches(
@@ -65,9 +69,9 @@ class Traffic:
             at = self.end_at - (self.records - 1 - number) * GAP_MS
             written = np.where(attack, dice.lognormal(7.5, 0.5, size), dice.lognormal(5.5, 0.9, size)).astype(np.int64)
             columns = zip(
-                number.tolist(), at.tolist(), account.tolist(), attack.tolist(), sketches, written.tolist(),
-                dice.lognormal(6.0, 1.0, size).astype(np.int64).tolist(), dice.integers(0, 8, size).tolist(),
-                (account.astype(np.uint64) * _MULTIPLIER).tolist(), strict=True,
+                (self.first + number).tolist(), at.tolist(), account.tolist(), attack.tolist(), sketches,
+                written.tolist(), dice.lognormal(6.0, 1.0, size).astype(np.int64).tolist(),
+                dice.integers(0, 8, size).tolist(), (account.astype(np.uint64) * _MULTIPLIER).tolist(), strict=True,
             )  # fmt: skip
             for n, at_, account_, attack_, sketch, output, input_, die, hashed in columns:
                 limit = 16_384 if attack_ else (1_024, 2_048, 4_096)[account_ % 3]

@@ -48,11 +48,14 @@ class Worker:
 
     def requests(self) -> int:
         """How many requests it has processed."""
-        found = 0.0
+        return int(self.number('stillwatch_requests_total{outcome="counted"}'))
+
+    def number(self, metric: str) -> float:
+        """A number of /metrics, with its labels as they stand there; 0 where there is none."""
         for line in self._ask("metrics").splitlines():
-            if line.startswith('stillwatch_requests_total{outcome="counted"}'):
-                found = float(line.split()[1])
-        return int(found)
+            if line.startswith(f"{metric} "):
+                return float(line.rsplit(maxsplit=1)[1])
+        return 0.0
 
     def _ask(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
