@@ -15,7 +15,7 @@ from . import score
 from .detector import FloatMatrix, FloatVector, IntVector
 from .signals import Features, Signal, Terms, log_ramp, ramp
 
-VERSION: Final = "campaigns-1"
+VERSION: Final = "campaigns-2"
 
 PRIOR: Final = -5.5
 """Log-odds that a group found by kinship is an attack, before its evidence is weighed: of the groups that form, most
@@ -68,11 +68,14 @@ def evenness(f: Features) -> Terms:
     """Its accounts send at one rate, as a load balancer spreads them; rates as uneven as people's speak against it.
 
     Misleads: accounts that do one fixed task each. Source: "load balancing" across accounts, as a vendor put it (2026);
-    honest accounts differ more than tenfold. Both bounds of the variation must agree, so few requests say nothing.
+    honest accounts differ more than tenfold. Both bounds of the variation must agree, so few requests say nothing. Ten
+    accounts may be even by chance, hundreds of strangers are not: the chance falls exponentially with their number, and
+    the weight grows with its logarithm, for such accounts are seldom as independent as that.
     """
+    weight = 1.8 + 1.0 * log_ramp(f["accounts"], 30.0, 300.0)
     return {
-        "rate_variation": 1.8 * _several(f) * ramp(f["rate_variation"], 0.7, 0.3),
-        "rate_variation_least": -2.2 * ramp(f["rate_variation_least"], 0.7, 1.0),
+        "rate_variation": weight * _several(f) * ramp(f["rate_variation"], 0.7, 0.3),
+        "rate_variation_least": -2.2 * ramp(f["rate_variation_least"], 0.5, 0.9),
     }
 
 
@@ -123,7 +126,7 @@ SIGNALS: Final[Mapping[str, Signal]] = {
     "kinship": Signal(kinship, 3.0, "identity"),
     "newcomers": Signal(newcomers, 1.5, "identity"),
     "sameness": Signal(sameness, 1.5, "content"),
-    "evenness": Signal(evenness, 1.8, "timing"),
+    "evenness": Signal(evenness, 2.8, "timing"),
     "likeness": Signal(likeness, 0.5, "output"),
     "harvest": Signal(harvest, 2.8, "output"),
     "breadth": Signal(breadth, 1.0, "content"),
