@@ -74,7 +74,7 @@ def evenness(f: Features) -> Terms:
     """
     weight = 1.8 + 1.0 * log_ramp(f["accounts"], 30.0, 300.0)
     return {
-        "rate_variation": weight * _several(f) * ramp(f["rate_variation"], 0.7, 0.3),
+        "rate_variation": weight * _several(f) * ramp(f["rate_variation"], 0.6, 0.35),
         "rate_variation_least": -2.2 * ramp(f["rate_variation_least"], 0.5, 0.9),
     }
 
