@@ -9,7 +9,7 @@ from brokers import Broker
 from click.testing import CliRunner
 from crowds import BEGINS, MEMBERS, POLICY, World, campaign, hydra, settled
 from msgspec.structs import replace
-from stories import DAY, HOUR, T0, Raw, request
+from stories import DAY, HOUR, MINUTE, T0, Raw, request
 
 from gateway.request import Request
 from models.kinship import NAMES
@@ -76,6 +76,17 @@ def test_who_shows_nothing_but_what_it_asks_for_is_told_by_the_manner_of_a_campa
     world = World().run([*settled(), *hydra(range(40), 12, 0), *hidden, *guest, *job])
     assert {f"hidhal{number}" for number in range(10)} <= world.members()
     assert world.members() & {"guest", "job", *(f"ada{n}" for n in range(70))} == set()
+
+
+def test_what_a_cleared_account_asked_before_ties_it_to_nobody() -> None:
+    """Not by its manner, not by its topics: the others go on, and all are looked at again."""
+    world = World().run([*settled(), *hydra(range(40), 12, 0)])
+    world.say("false_alarm", "account", "hal3")
+    rest = [one for one in hydra(range(40), 12, 0) if one.account != "hal3" and one.at < BEGINS + HOUR]
+    later = world.campaigns.event_at - BEGINS + 2 * MINUTE
+    world.run((replace(one, id=f"again-{one.id}", at=one.at + later) for one in rest), size=20)
+    assert {"hal2", "hal4"} <= world.members()
+    assert "hal3" not in world.members()
 
 
 def test_accounts_that_are_left_and_replaced_once_they_are_held_back_do_not_make_it_look_harmless() -> None:
