@@ -11,15 +11,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Final, Protocol, cast
 
 import faust
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage, Message
 
 from .acks import Acks, Span
+
+GATHER_BYTES: Final = 262_144
+"""A broker answers a fetch once it has so much for us, some 1,500 compressed requests of all partitions, ..."""
+
+GATHER_MS: Final = 200
+"""... or after so long. Answered at once, a batch would hold a handful of requests and cost as much as hundreds do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,16 @@ class App(faust.App):
         """Make none: state lives in Kafka, and a container's disk is often read-only."""
 
 
+class _Thread(stock.AIOKafkaConsumerThread):
+    """Faust's thread around aiokafka's consumer, which fetches whatever there is and has no setting for it."""
+
+    def _create_worker_consumer(self, transport: stock.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_min_bytes = GATHER_BYTES
+        consumer._fetch_max_wait_ms = GATHER_MS
+        return consumer
+
+
 class Consumer(stock.Consumer):
     """Faust's consumer with chunks, their own acks, and a drain with a deadline."""
 
@@ -90,6 +106,9 @@ class Consumer(stock.Consumer):
 
     _dropped: bool
     """True when records were fetched that nobody was given."""
+
+    def _new_consumer_thread(self) -> stock.AIOKafkaConsumerThread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     def __post_init__(self) -> None:
         super().__post_init__()

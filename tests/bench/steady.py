@@ -1,8 +1,8 @@
 """Steady: `python -m tests.bench.steady`. Half an hour of the same load, and whether memory and latency stay flat.
 
 One worker on a real Apache Kafka. Requests are due at fixed instants; 100,000 accounts share them by Zipf's law, and
-each minute has attackers of its own, so that verdicts are due all the time. By their own clock requests are 43 ms
-apart: at 4,000 a second half an hour holds three and a half days, and what is kept for a day comes and goes.
+each minute has attackers of its own, so that verdicts are due all the time. By their own clock all of it takes five
+hours and ends now: with more, verdicts would be over before they are given.
 """
 
 import asyncio
@@ -25,10 +25,11 @@ from .__main__ import Track
 from .latency import ATTACK_SHARE, TICK_SECONDS, caught_up, listen
 from .machine import machine
 from .topic import Batches, Sent, sendable
-from .traffic import GAP_MS, Traffic
+from .traffic import Traffic
 from .worker import Worker, worker
 
 MINUTE_SECONDS: Final = 60
+SPAN_MS: Final = 5 * 3_600_000
 
 
 class Minute(NamedTuple):
@@ -42,19 +43,48 @@ class Minute(NamedTuple):
     """The most that the sender itself was behind: it counts as part of the latency."""
 
 
-def minutes(rate: int, count: int, starts_at: int) -> Iterator[Iterator[Sent]]:
-    """The requests of each minute, made as they are sent."""
-    each = rate * MINUTE_SECONDS
-    for minute in range(count):
-        ends_at = starts_at + ((minute + 1) * each - 1) * GAP_MS
-        yield sendable(
-            Traffic(each, ends_at, attack_share=ATTACK_SHARE, seed=7 + minute, first=minute * each, chunk=rate // 2)
-        )
+class Course(NamedTuple):
+    """Requests a second for a length in minutes, the first at an instant (ms UTC), so many ms apart by their own clock."""
+
+    rate: int
+    length: int
+    starts_at: int
+    gap_ms: int
+
+    @classmethod
+    def ending_now(cls, rate: int, count: int) -> "Course":
+        """By its own clock SPAN_MS long, or as long as whole milliseconds allow."""
+        total = rate * MINUTE_SECONDS * count
+        gap = max(1, SPAN_MS // total)
+        return cls(rate, count, time.time_ns() // 1_000_000 - total * gap, gap)
+
+    def minutes(self) -> Iterator[Iterator[Sent]]:
+        """The requests of each minute, made as they are sent."""
+        each = self.rate * MINUTE_SECONDS
+        for minute in range(self.length):
+            yield sendable(
+                Traffic(
+                    each,
+                    self.starts_at + ((minute + 1) * each - 1) * self.gap_ms,
+                    attack_share=ATTACK_SHARE,
+                    seed=7 + minute,
+                    first=minute * each,
+                    chunk=self.rate // 2,
+                    gap_ms=self.gap_ms,
+                )
+            )
+
+    def latencies(self, arrived: list[tuple[float, int]], began: float) -> dict[int, list[float]]:
+        """By the minute in which its request was due: how long each verdict took, in ms."""
+        found: dict[int, list[float]] = {}
+        for when, at in arrived:
+            due = (at - self.starts_at) / self.gap_ms / self.rate
+            found.setdefault(int(due / MINUTE_SECONDS), []).append((when - began - due) * 1_000)
+        return found
 
 
-async def steady(settings: Settings, running: Worker, rate: int, count: int) -> None:
+async def steady(settings: Settings, running: Worker, course: Course) -> None:
     """Send, and tell each minute as it ends."""
-    starts_at = time.time_ns() // 1_000_000 - rate * MINUTE_SECONDS * count * GAP_MS
     arrived: list[tuple[float, int]] = []
     consumer = aiokafka.AIOKafkaConsumer(
         topics.ENFORCEMENT.name(settings), **settings.connection(), auto_offset_reset="earliest"
@@ -65,19 +95,19 @@ async def steady(settings: Settings, running: Worker, rate: int, count: int) -> 
     try:
         async with Batches(settings) as batches:
             began = time.perf_counter()
-            for minute, records in enumerate(minutes(rate, count, starts_at)):
-                late = await _send(records, batches, rate, began + minute * MINUTE_SECONDS)
+            for minute, records in enumerate(course.minutes()):
+                late = await _send(records, batches, course.rate, began + minute * MINUTE_SECONDS)
                 told.append(await asyncio.to_thread(_minute, running, late))
-                click.echo(row(minute, told, _latencies(arrived, began, rate, starts_at).get(minute, [])))
+                click.echo(row(minute, told, course.latencies(arrived, began).get(minute, [])))
             await batches.delivered()
-        await caught_up(running, rate * MINUTE_SECONDS * count)
+        await caught_up(running, course.rate * MINUTE_SECONDS * course.length)
     finally:
         listening.cancel()
         await asyncio.wait([listening])
         await consumer.stop()
-    took = _latencies(arrived, began, rate, starts_at)
-    third = max(1, count // 3)
-    for name, span in (("first", range(third)), ("last", range(count - third, count))):
+    took = course.latencies(arrived, began)
+    third = max(1, course.length // 3)
+    for name, span in (("first", range(third)), ("last", range(course.length - third, course.length))):
         spent = list(itertools.chain.from_iterable(took.get(minute, []) for minute in span))
         p50, p99 = np.percentile(spent, (50, 99)) if spent else (np.nan, np.nan)
         memory = max(told[minute].memory_mb for minute in span)
@@ -111,15 +141,6 @@ def _minute(running: Worker, late_ms: float) -> Minute:
     )
 
 
-def _latencies(arrived: list[tuple[float, int]], began: float, rate: int, starts_at: int) -> dict[int, list[float]]:
-    """By the minute in which its request was due: how long each verdict took, in ms."""
-    found: dict[int, list[float]] = {}
-    for when, at in arrived:
-        due = (at - starts_at) / GAP_MS / rate
-        found.setdefault(int(due / MINUTE_SECONDS), []).append((when - began - due) * 1_000)
-    return found
-
-
 def row(minute: int, told: list[Minute], spent: list[float]) -> str:
     """A line of the table: of the minute's verdicts those that have come by its end."""
     now = told[-1]
@@ -141,7 +162,7 @@ def run(broker: Broker, rate: int, count: int) -> None:
     click.echo("|---|---|---|---|---|---|---|---|---|")
     with worker(environment) as running:
         running.wait_until_ready()
-        asyncio.run(steady(settings, running, rate, count))
+        asyncio.run(steady(settings, running, Course.ending_now(rate, count)))
 
 
 @click.command()

@@ -26,7 +26,7 @@ _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: spreads
 
 @dataclass(frozen=True)
 class Traffic:
-    """So many requests, the last one at `end_at` (ms UTC), at a pace of 2,000,000 a day.
+    """So many requests, the last one at `end_at` (ms UTC), at a pace of 2,000,000 a day if not told otherwise.
 
     Honest accounts are drawn from a Zipf law with exponent 1: the largest of 100,000 sends one request in twelve.
     `attack_share` of all requests comes from accounts that harvest reasoning, so that there is something to announce.
@@ -41,6 +41,8 @@ class Traffic:
     """How many came before: their ids and their attackers are over."""
     chunk: int = 20_000
     """How many are made at once."""
+    gap_ms: int = GAP_MS
+    """Between two of them."""
 
     def __iter__(self) -> Iterator[Request]:
         dice = np.random.default_rng(self.seed)
@@ -66,7 +68,7 @@ class Traffic:
                 dice.integers(0, 50, size).astype(np.uint64),
                 [None if a else systems[n] for a, n in zip(attack.tolist(), (account % 256).tolist(), strict=True)],
             )
-            at = self.end_at - (self.records - 1 - number) * GAP_MS
+            at = self.end_at - (self.records - 1 - number) * self.gap_ms
             written = np.where(attack, dice.lognormal(7.5, 0.5, size), dice.lognormal(5.5, 0.9, size)).astype(np.int64)
             columns = zip(
                 (self.first + number).tolist(), at.tolist(), account.tolist(), attack.tolist(), sketches,
