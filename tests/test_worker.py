@@ -17,7 +17,7 @@ from gateway.verdict import decode
 from sinks import audit
 from streams.app import create_app
 from streams.settings import Settings
-from streams.topics import AUDIT, ENFORCEMENT, UNREADABLE
+from streams.topics import AUDIT, ENFORCEMENT, REQUESTS, UNREADABLE
 
 Assemble: TypeAlias = Callable[..., Coroutine[None, None, Fleet]]
 
@@ -93,6 +93,19 @@ def _place(record: bytes) -> tuple[str, int]:
 
     entry = msgspec.json.decode(record)
     return entry["writer"], entry["number"]
+
+
+async def test_requests_that_come_one_by_one_are_judged_together(assemble: Assemble) -> None:
+    """A micro-batch costs nearly the same with one request as with hundreds."""
+    fleet = await assemble(STILLWATCH_PARTITIONS="1")
+    worker = fleet.start()
+    await fleet.until(lambda: worker.status("/ready") == 200)
+    topic, now = REQUESTS.name(fleet.settings), int(time.time() * 1000)
+    async with fleet.settings.producer() as producer:
+        for number in range(200):
+            await producer.send_and_wait(topic, encode(request("ada", now, id=str(number))), key=b"ada")
+    await fleet.until(lambda: worker.metric("stillwatch_requests_total", outcome="counted") == 200)
+    assert worker.metric("stillwatch_batch_requests_count") < 50
 
 
 async def test_garbage_alone_keeps_the_worker_alive_and_its_neighbours_served(assemble: Assemble) -> None:

@@ -44,7 +44,7 @@ class Minute(NamedTuple):
 
 
 class Course(NamedTuple):
-    """Requests a second for a length in minutes, the first at an instant (ms UTC), so many ms apart by their own clock."""
+    """Requests a second, for how many minutes, from which instant on and how far apart by their own clock (ms)."""
 
     rate: int
     length: int
