@@ -1,6 +1,7 @@
 """The server that notes what extraction tools ask: what it writes is what a gateway would emit."""
 
 import io
+import json
 from typing import Any
 
 import httpx
@@ -42,3 +43,18 @@ async def test_each_key_is_an_account(keys: str, accounts: int) -> None:
     found, _ = await asked(body, body, keys=keys)
     assert len({request.account for request in found}) == accounts
     assert found[0].at <= found[1].at
+
+
+async def test_an_answer_has_the_shape_that_was_asked_for() -> None:
+    schema = {"properties": {"reasoning": {"type": "string"}, "age": {"type": "integer"}}}
+    shape = {"type": "json_schema", "json_schema": {"name": "solved", "schema": schema}}
+    body = {"messages": [{"role": "user", "content": "How many?"}], "response_format": shape}
+    _, (reply,) = await asked(body)
+    assert json.loads(reply["choices"][0]["message"]["content"]) == {"reasoning": "Answer 1: How many?", "age": 1}
+    usage = reply["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+async def test_asking_for_limits_with_no_message_is_refused_and_not_written() -> None:
+    found, (reply,) = await asked({"model": "m", "messages": []})
+    assert (found, reply["error"]["type"]) == ([], "invalid_request_error")

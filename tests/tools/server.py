@@ -54,7 +54,12 @@ class Answering:
         if scope["method"] != "POST":
             await _reply(send, {"object": "list", "data": [{"id": "model", "object": "model"}]})
             return
-        await _reply(send, await self._answer(msgspec.json.decode(body), headers, scope["client"]))
+        asked = msgspec.json.decode(body)
+        if not asked["messages"]:
+            # curator looks for a provider's limits this way. It gets none and keeps to its own.
+            await _reply(send, {"error": {"message": "messages: empty", "type": "invalid_request_error"}}, status=400)
+            return
+        await _reply(send, await self._answer(asked, headers, scope["client"]))
 
     async def _answer(self, asked: dict[str, Any], headers: dict[str, str], client: tuple[str, int]) -> dict[str, Any]:
         at = self._now()
@@ -94,8 +99,9 @@ class Answering:
         )
         self._out.write(encode(request) + b"\n")
         await asyncio.sleep(took / self._speed)
-        reply = {"role": "assistant", "content": f"Answer {self._count}: " + last[:400]}
-        usage = {"prompt_tokens": request.input_tokens, "completion_tokens": output, "total_tokens": output}
+        reply = {"role": "assistant", "content": _shaped(asked, f"Answer {self._count}: " + last[:400])}
+        total = request.input_tokens + output
+        usage = {"prompt_tokens": request.input_tokens, "completion_tokens": output, "total_tokens": total}
         return {
             "id": request.id,
             "object": "chat.completion",
@@ -111,9 +117,18 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content or ())
 
 
-async def _reply(send: Any, body: dict[str, Any]) -> None:
+def _shaped(asked: dict[str, Any], text: str) -> str:
+    """An answer in the shape that was asked for: a flat JSON schema of words and whole numbers, or none."""
+    schema = ((asked.get("response_format") or {}).get("json_schema") or {}).get("schema")
+    if schema is None:
+        return text
+    fields = schema["properties"].items()
+    return msgspec.json.encode({name: 1 if field["type"] == "integer" else text for name, field in fields}).decode()
+
+
+async def _reply(send: Any, body: dict[str, Any], status: int = 200) -> None:
     headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": msgspec.json.encode(body)})
 
 
