@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Final
 
 import aiokafka
@@ -46,23 +49,13 @@ async def latency(settings: Settings, worker: Worker, rate: float, seconds: floa
     """
     traffic = Traffic(int(rate * seconds), end_at, attack_share=ATTACK_SHARE)
     records = list(sendable(traffic))
-    arrived: list[tuple[float, int]] = []
-    consumer = aiokafka.AIOKafkaConsumer(
-        topics.ENFORCEMENT.name(settings), **settings.connection(), auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    listening = asyncio.create_task(listen(consumer, arrived))
-    try:
+    async with verdicts(settings) as arrived:
         async with Batches(settings) as batches:
             started = time.perf_counter()
-            late = await _send(records, batches, rate, started)
+            late = await send(iter(records), len(records), batches, rate, started)
             await batches.delivered()
         await caught_up(worker, len(records))
         await asyncio.sleep(_QUIET_SECONDS)
-    finally:
-        listening.cancel()
-        await asyncio.wait([listening])
-        await consumer.stop()
     if not arrived:
         raise WorkerError(f"no verdict came of {len(records)} requests: send for longer")
     ats = np.array([record.at for record in records])
@@ -79,13 +72,14 @@ async def latency(settings: Settings, worker: Worker, rate: float, seconds: floa
     )
 
 
-async def _send(records: list[Sent], batches: Batches, rate: float, started: float) -> float:
+async def send(records: Iterator[Sent], total: int, batches: Batches, rate: float, began: float) -> float:
+    """Send so many records at their instants from `began` on; the most, in seconds, that the sender was behind."""
     sent, late = 0, 0.0
-    while sent < len(records):
-        passed = time.perf_counter() - started
-        due = min(len(records), int(passed * rate) + 1)
+    while sent < total:
+        passed = time.perf_counter() - began
+        due = min(total, int(passed * rate) + 1)
         late = max(late, passed - sent / rate)
-        for record in records[sent:due]:
+        for record in islice(records, due - sent):
             await batches.add(record)
         await batches.leave()
         sent = due
@@ -93,7 +87,24 @@ async def _send(records: list[Sent], batches: Batches, rate: float, started: flo
     return late
 
 
-async def listen(consumer: aiokafka.AIOKafkaConsumer, arrived: list[tuple[float, int]]) -> None:
+@asynccontextmanager
+async def verdicts(settings: Settings) -> AsyncIterator[list[tuple[float, int]]]:
+    """The verdicts that arrive meanwhile: when, and the `at` of the request that earned each."""
+    arrived: list[tuple[float, int]] = []
+    consumer = aiokafka.AIOKafkaConsumer(
+        topics.ENFORCEMENT.name(settings), **settings.connection(), auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    listening = asyncio.create_task(_listen(consumer, arrived))
+    try:
+        yield arrived
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+        await consumer.stop()
+
+
+async def _listen(consumer: aiokafka.AIOKafkaConsumer, arrived: list[tuple[float, int]]) -> None:
     async for record in consumer:
         now = time.perf_counter()
         # A null lifts a verdict: that is due to time, not to a request.
@@ -102,6 +113,7 @@ async def listen(consumer: aiokafka.AIOKafkaConsumer, arrived: list[tuple[float,
 
 
 async def caught_up(worker: Worker, requests: int) -> None:
+    """Wait until it has processed so many. Raises WorkerError when that takes too long."""
     deadline = time.monotonic() + _CAUGHT_UP_SECONDS
     while (done := await asyncio.to_thread(worker.requests)) < requests:
         if time.monotonic() > deadline:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import aiokafka
 import click
 import numpy as np
 
@@ -22,7 +21,7 @@ from streams.settings import Settings
 from tests.brokers import Broker, kafka_broker
 
 from .__main__ import Track
-from .latency import ATTACK_SHARE, TICK_SECONDS, caught_up, listen
+from .latency import ATTACK_SHARE, caught_up, send, verdicts
 from .machine import machine
 from .topic import Batches, Sent, sendable
 from .traffic import Traffic
@@ -85,26 +84,17 @@ class Course(NamedTuple):
 
 async def steady(settings: Settings, running: Worker, course: Course) -> None:
     """Send, and tell each minute as it ends."""
-    arrived: list[tuple[float, int]] = []
-    consumer = aiokafka.AIOKafkaConsumer(
-        topics.ENFORCEMENT.name(settings), **settings.connection(), auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    listening = asyncio.create_task(listen(consumer, arrived))
     told: list[Minute] = []
-    try:
+    async with verdicts(settings) as arrived:
         async with Batches(settings) as batches:
             began = time.perf_counter()
             for minute, records in enumerate(course.minutes()):
-                late = await _send(records, batches, course.rate, began + minute * MINUTE_SECONDS)
-                told.append(await asyncio.to_thread(_minute, running, late))
+                starts = began + minute * MINUTE_SECONDS
+                late = await send(records, course.rate * MINUTE_SECONDS, batches, course.rate, starts)
+                told.append(await asyncio.to_thread(_minute, running, late * 1_000))
                 click.echo(row(minute, told, course.latencies(arrived, began).get(minute, [])))
             await batches.delivered()
         await caught_up(running, course.rate * MINUTE_SECONDS * course.length)
-    finally:
-        listening.cancel()
-        await asyncio.wait([listening])
-        await consumer.stop()
     took = course.latencies(arrived, began)
     third = max(1, course.length // 3)
     for name, span in (("first", range(third)), ("last", range(course.length - third, course.length))):
@@ -114,21 +104,6 @@ async def steady(settings: Settings, running: Worker, course: Course) -> None:
         click.echo(
             f"{name} {third} minutes: {len(spent)} verdicts, p50 {p50:.0f} ms, p99 {p99:.0f} ms, {memory:.0f} MB"
         )
-
-
-async def _send(records: Iterator[Sent], batches: Batches, rate: int, began: float) -> float:
-    """Send a minute's requests at their instants; the most, in ms, that the sender was behind."""
-    total, sent, late = rate * MINUTE_SECONDS, 0, 0.0
-    while sent < total:
-        passed = time.perf_counter() - began
-        due = min(total, int(passed * rate) + 1)
-        late = max(late, passed - sent / rate)
-        for record in itertools.islice(records, due - sent):
-            await batches.add(record)
-        await batches.leave()
-        sent = due
-        await asyncio.sleep(TICK_SECONDS)
-    return late * 1_000
 
 
 def _minute(running: Worker, late_ms: float) -> Minute:
