@@ -281,8 +281,8 @@ def _components(
     crowd: Crowd,
     found: Rarity,
 ) -> list[Kin]:
-    """Accounts that hold a common pair, and those that hold a common pair with them: one group each, without the
-    members that do not belong."""
+    """Accounts that hold a common pair, and those that hold a common pair with them: one group for each setup among
+    them, without the members that do not belong."""
     if not joined.any():
         return []
     _, of_pair = np.unique(pair[joined], return_inverse=True)
@@ -297,8 +297,36 @@ def _components(
     by_label = inside[np.argsort(label[place[ties.account[inside]]], kind="stable")]
     labels = label[place[ties.account[by_label]]]
     cuts = np.flatnonzero(np.diff(labels)) + 1
-    groups = [_belonging(part, ties, crowd, found) for part in np.split(by_label, cuts)]
+    parts = [piece for part in np.split(by_label, cuts) for piece in _setups(part, ties, found)]
+    groups = [_belonging(part, ties, crowd, found) for part in parts]
     return sorted((kin for kin in groups if kin is not None), key=lambda kin: (-len(kin.members), int(kin.members[0])))
+
+
+def _setups(part: IntVector, ties: Ties, found: Rarity) -> list[IntVector]:
+    """The ties of one component, apart for each setup among its accounts.
+
+    Thousands of newcomers to whom one hour and one subject are common hang together by a few of them, whatever they
+    are: a campaign, the users of a new tool, people. What tells them apart is the program. An account goes with the
+    telling software of its own that most of the others hold; with the largest setup where it shows no software at all,
+    and with the likes of it where it shows none that tells.
+    """
+    rows, row = np.unique(ties.account[part], return_inverse=True)
+    software = GROUP_OF[ties.kind[part]] == SOFTWARE
+    telling = np.flatnonzero(software & (found.owners[found.of[part]] >= LEAST_OWNERS))
+    telling = telling[_tells(found.weight[found.of[part[telling]]], ties.kind[part[telling]])]
+    if not len(telling):
+        return [part]
+    _, trait, holders = np.unique(found.of[part[telling]], return_inverse=True, return_counts=True)
+    # By account, and of each the most common trait first.
+    order = np.lexsort((-holders[trait], row[telling]))
+    owner, first = np.unique(row[telling][order], return_index=True)
+    home = np.full(len(rows), -1)
+    home[owner] = trait[order][first]
+    silent = np.ones(len(rows), dtype=bool)
+    silent[row[software]] = False
+    home[silent] = np.bincount(home[owner]).argmax()
+    by_home = np.argsort(home[row], kind="stable")
+    return np.split(part[by_home], np.flatnonzero(np.diff(home[row[by_home]])) + 1)
 
 
 def _lacking(row: IntVector, of: IntVector, kind: IntVector, share: FloatVector, members: int) -> FloatVector:
