@@ -136,6 +136,23 @@ def test_groups_that_share_different_things_stay_apart() -> None:
     assert groups(*shown, newcomers=8) == [[SETTLED + i for i in range(0, 8, 2)], [SETTLED + i for i in range(1, 8, 2)]]
 
 
+def test_two_programs_whose_users_share_a_card_and_a_place_are_two_groups() -> None:
+    """A few that have both in common do not make a campaign's accounts out of a new tool's users."""
+    those, others = NEW, [account + 5 for account in NEW]
+    shown = [(account, "stack", 90) for account in those] + [(account, "stack", 91) for account in others]
+    shown += [(account, "cohort", 92) for account in (*those, *others)]
+    bridge = (*those[:3], *others[:3])
+    shown += [(account, kind, 93 + NAMES.index(kind)) for account in bridge for kind in ("payment", "place")]
+    assert groups(*shown, newcomers=10) == [those, others]
+
+
+def test_who_shows_no_program_goes_with_the_largest_group() -> None:
+    those, silent = NEW, [account + 5 for account in NEW]
+    shown = [(account, "stack", 90) for account in those]
+    shown += [(account, kind, 93 + NAMES.index(kind)) for account in (*those, *silent) for kind in ("payment", "place")]
+    assert groups(*shown, newcomers=10) == [[*those, *silent]]
+
+
 def test_nothing_is_told_while_there_is_no_background() -> None:
     account = np.repeat(np.arange(5), 2)
     kind = np.tile([NAMES.index("payment"), NAMES.index("place")], 5)
