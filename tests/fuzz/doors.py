@@ -204,7 +204,7 @@ def web(raw: bytes) -> None:
             answer = await _told(port, raw)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
             assert (await _told(port, b"GET /live HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
-        assert faults == []
+        assert faults == [], faults
 
     _run(work())
 
