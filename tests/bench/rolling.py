@@ -139,7 +139,7 @@ async def run(folder: Path, *, workers: int, rate: int, calm_seconds: float) -> 
             await asyncio.sleep(calm_seconds)
             flow.stopped = True
             await sending
-            await fleet.settled(flow)
+            await fleet.settled(flow.ends)
             turned = set(flow.turned_at)
             await fleet.until(lambda: turned <= heard.first_at.keys())
             for worker in running:
