@@ -175,7 +175,7 @@ def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity
     known[ties.account] = True
     crowd = Crowd(owner, int(owner.max()) + 1, established, float(established[known].mean()))
     joined = _surprising(pair, holder, old, crowd, found)
-    return _components(joined, pair, holder, ties, crowd, found)
+    return _components(joined, pair, holder, ties, crowd, found, telling)
 
 
 def _tells(weight: FloatVector, kind: IntVector) -> BoolVector:
@@ -280,6 +280,7 @@ def _components(
     ties: Ties,
     crowd: Crowd,
     found: Rarity,
+    telling: BoolVector,
 ) -> list[Kin]:
     """Accounts that hold a common pair, and those that hold a common pair with them: one group for each setup among
     them, without the members that do not belong."""
@@ -297,13 +298,13 @@ def _components(
     by_label = inside[np.argsort(label[place[ties.account[inside]]], kind="stable")]
     labels = label[place[ties.account[by_label]]]
     cuts = np.flatnonzero(np.diff(labels)) + 1
-    parts = [piece for part in np.split(by_label, cuts) for piece in _setups(part, ties, found)]
+    parts = [piece for part in np.split(by_label, cuts) for piece in _setups(part, ties, found, telling)]
     groups = [_belonging(part, ties, crowd, found) for part in parts]
     return sorted((kin for kin in groups if kin is not None), key=lambda kin: (-len(kin.members), int(kin.members[0])))
 
 
-def _setups(part: IntVector, ties: Ties, found: Rarity) -> list[IntVector]:
-    """The ties of one component, apart for each setup among its accounts.
+def _setups(part: IntVector, ties: Ties, found: Rarity, telling: BoolVector) -> list[IntVector]:
+    """The ties of one component, apart for each setup among its accounts. `telling` says which traits tell something.
 
     Thousands of newcomers to whom one hour and one subject are common hang together by a few of them, whatever they
     are: a campaign, the users of a new tool, people. What tells them apart is the program. An account goes with the
@@ -311,22 +312,26 @@ def _setups(part: IntVector, ties: Ties, found: Rarity) -> list[IntVector]:
     and with the likes of it where it shows none that tells.
     """
     rows, row = np.unique(ties.account[part], return_inverse=True)
-    software = GROUP_OF[ties.kind[part]] == SOFTWARE
-    telling = np.flatnonzero(software & (found.owners[found.of[part]] >= LEAST_OWNERS))
-    telling = telling[_tells(found.weight[found.of[part[telling]]], ties.kind[part[telling]])]
-    if not len(telling):
+    of, kind = found.of[part], ties.kind[part]
+    own = np.flatnonzero((GROUP_OF[kind] == SOFTWARE) & telling[of])
+    if not len(own):
         return [part]
-    _, trait, holders = np.unique(found.of[part[telling]], return_inverse=True, return_counts=True)
+    _, trait, holders = np.unique(of[own], return_inverse=True, return_counts=True)
     # By account, and of each the most common trait first.
-    order = np.lexsort((-holders[trait], row[telling]))
-    owner, first = np.unique(row[telling][order], return_index=True)
+    order = np.lexsort((-holders[trait], row[own]))
+    owner, first = np.unique(row[own][order], return_index=True)
     home = np.full(len(rows), -1)
     home[owner] = trait[order][first]
-    silent = np.ones(len(rows), dtype=bool)
-    silent[row[software]] = False
-    home[silent] = np.bincount(home[owner]).argmax()
+    home[~_with_setup(row, kind, len(rows))] = np.bincount(home[owner]).argmax()
     by_home = np.argsort(home[row], kind="stable")
     return np.split(part[by_home], np.flatnonzero(np.diff(home[row[by_home]])) + 1)
+
+
+def _with_setup(row: IntVector, kind: IntVector, accounts: int) -> BoolVector:
+    """Which accounts show any software, telling or not: the account and the kind of each tie are given."""
+    shows = np.zeros(accounts, dtype=bool)
+    shows[row[GROUP_OF[kind] == SOFTWARE]] = True
+    return shows
 
 
 def _lacking(row: IntVector, of: IntVector, kind: IntVector, share: FloatVector, members: int) -> FloatVector:
@@ -369,9 +374,7 @@ def _belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin 
     own = ties.old[part] & crowd.established[ties.account[part]]
     np.maximum.at(said, (row, GROUP_OF[kind[of]]), np.where(own, 0.0, np.maximum(speaks[of], 0.0)))
     # A manner stands in for what is not shown: honest batch jobs, with a setup of their own, ask like harvesters too.
-    setup = np.zeros(len(members), dtype=bool)
-    setup[row[GROUP_OF[kind[of]] == SOFTWARE]] = True
-    said[setup & (said[:, SOFTWARE] == 0), MANNER] = 0.0
+    said[_with_setup(row, kind[of], len(members)) & (said[:, SOFTWARE] == 0), MANNER] = 0.0
     odds = said.sum(axis=1) + _lacking(row, of, kind, np.where(telling, share, 0.0), len(members))
     settled = crowd.established[members]
     among, usual = np.clip((settled.mean(), crowd.settled), 0.02, 0.98)
