@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from stories import request
 from gateway.request import encode
 from sinks.alerts import alert
 from streams import topics
+from streams.topics import Topic
 
 from .stage import PATIENCE_SECONDS, RATE, Stage, until
 
@@ -118,11 +120,12 @@ async def kafka_frozen(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def enforcement_deleted(stage: Stage) -> AsyncIterator[None]:
+async def deleted(stage: Stage, topic: Topic) -> AsyncIterator[None]:
+    """A topic is gone, and made anew afterwards; a worker that gave up is started again."""
     admin = AIOKafkaAdminClient(**stage.settings.connection())
     await admin.start()
     try:
-        await admin.delete_topics([topics.ENFORCEMENT.name(stage.settings)])
+        await admin.delete_topics([topic.name(stage.settings)])
     finally:
         await admin.close()
     yield
@@ -159,7 +162,7 @@ async def nobody_sends(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def again_and_again(send: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Send without a pause; what was begun is finished."""
+    """Send for as long as the body lasts, also where it fails; what was begun is finished."""
     done = asyncio.Event()
 
     async def keep_on() -> None:
@@ -168,9 +171,11 @@ async def again_and_again(send: Callable[[], Awaitable[None]]) -> AsyncIterator[
             await asyncio.sleep(0)
 
     sending = asyncio.create_task(keep_on())
-    yield
-    done.set()
-    await sending
+    try:
+        yield
+    finally:
+        done.set()
+        await sending
 
 
 @asynccontextmanager
@@ -195,33 +200,28 @@ async def garbage(stage: Stage) -> AsyncIterator[None]:
     topic = topics.REQUESTS.name(stage.settings)
 
     async def flood() -> None:
-        while True:
-            await asyncio.sleep(0.1)
-            for _ in range(RATE // 5):
-                await stage.producer.send(topic, random.randbytes(200), key=b"g%d" % random.randrange(100))
+        await asyncio.sleep(0.1)
+        for _ in range(RATE // 5):
+            await stage.producer.send(topic, random.randbytes(200), key=b"g%d" % random.randrange(100))
 
-    flooding = asyncio.create_task(flood())
-    yield
-    flooding.cancel()
+    async with again_and_again(flood):
+        yield
 
 
 @asynccontextmanager
 async def another_partitioner(stage: Stage) -> AsyncIterator[None]:
     topic = topics.REQUESTS.name(stage.settings)
+    numbers = itertools.count(1)
 
     async def scatter() -> None:
-        number = 0
-        while True:
-            await asyncio.sleep(0.05)
-            for _ in range(5):
-                number += 1
-                message = encode(request(f"s{number % 50}", int(time.time() * 1000), id=f"s{number}"))
-                partition = number % stage.settings.partitions
-                await stage.producer.send(topic, message, key=b"s%d" % (number % 50), partition=partition)
+        await asyncio.sleep(0.05)
+        for number in itertools.islice(numbers, 5):
+            message = encode(request(f"s{number % 50}", int(time.time() * 1000), id=f"s{number}"))
+            partition = number % stage.settings.partitions
+            await stage.producer.send(topic, message, key=b"s%d" % (number % 50), partition=partition)
 
-    scattering = asyncio.create_task(scatter())
-    yield
-    scattering.cancel()
+    async with again_and_again(scatter):
+        yield
     # It would run out within an hour; so long we do not wait.
     now = int(time.time() * 1000)
     said = alert("strays", f"topic:{topic}", now, "Over.")
@@ -268,21 +268,6 @@ async def _policy(stage: Stage, text: str) -> AsyncIterator[None]:
         yield
     finally:
         path.write_text(WATCH_EVERYONE)
-
-
-@asynccontextmanager
-async def standings_deleted(stage: Stage) -> AsyncIterator[None]:
-    admin = AIOKafkaAdminClient(**stage.settings.connection())
-    await admin.start()
-    try:
-        await admin.delete_topics([topics.STANDINGS.name(stage.settings)])
-    finally:
-        await admin.close()
-    yield
-    await topics.create(stage.settings)
-    if stage.processes["w0"].poll() is not None:  # Kubernetes would start it anew
-        stage.start("w0")
-    await stage.ready("w0")
 
 
 @asynccontextmanager
@@ -346,7 +331,7 @@ PROVOCATIONS = [
     Provocation("Kafka frozen while profiles are restored", kafka_frozen_during_a_restore, ["RestoreTooLong"]),
     Provocation("a second worker comes and goes five times", a_second_worker_comes_and_goes, ["RebalanceStorm"]),
     Provocation("Kafka frozen (SIGSTOP)", kafka_frozen, ["KafkaSilent"]),
-    Provocation("the enforcement topic deleted", enforcement_deleted, ["EnforcementUnwritable"]),
+    Provocation("the enforcement topic deleted", partial(deleted, topic=topics.ENFORCEMENT), ["EnforcementUnwritable"]),
     Provocation("Kafka hangs for 20 s, again and again", kafka_hangs_again_and_again, ["CheckpointOld"]),
     Provocation("nobody sends requests", nobody_sends, ["NoRequests"]),
     Provocation(
@@ -358,7 +343,7 @@ PROVOCATIONS = [
     Provocation("a producer with another partitioner", another_partitioner, ["Strays"], ["Strays"]),
     Provocation("a policy file with a slip in it", policy_written_wrong, ["PolicyRefused"]),
     Provocation("a policy that would stop everyone", policy_that_would_stop_everyone, ["BrakePulled"], ["BrakePulled"]),
-    Provocation("the standings topic deleted", standings_deleted, ["Deaf"]),
+    Provocation("the standings topic deleted", partial(deleted, topic=topics.STANDINGS), ["Deaf"]),
     Provocation("links of ten minutes ago, faster than looked at", links_of_ten_minutes_ago, ["CampaignsBehind"]),
     # Groups are looked for every five minutes.
     Provocation("a real campaign of twelve accounts", a_real_campaign, ["CampaignFound"], ["CampaignFound"], 400),
