@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array  # type: ignore[import-untyped]
 from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
-from .detector import BoolVector, FloatVector, IntVector
+from .detector import BoolVector, FloatMatrix, FloatVector, IntVector
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -65,11 +65,15 @@ PASSING: Final = np.array([kind.group == "time" for kind in KINDS.values()])
 """Kinds of which the background cannot have what comes now: how rare an hour is tells how many act in it today."""
 
 COHORT: Final = NAMES.index("cohort")
+TOPIC: Final = NAMES.index("topic")
 SOFTWARE: Final = GROUPS.index("software")
 MANNER: Final = GROUPS.index("manner")
 SETUP: Final = np.array([SOFTWARE, MANNER])
 """A day is coarse: it makes a pair with these groups only, where so many newcomers with one setup are more than chance.
 """
+
+PROGRAM: Final = np.array([NAMES.index("settings"), NAMES.index("stack")])
+"""Kinds that show a program; a system prompt may be anybody's."""
 
 LEAST_BACKGROUND: Final = 50
 """Established owners that must have shown a kind of trait before its rarity means anything."""
@@ -89,6 +93,12 @@ PURITY: Final = 0.1
 
 MEMBER: Final = 0.8
 """Probability from which an account counts as one of a group: in the arena most below it were strangers."""
+
+COMMON: Final = 0.05
+"""What so large a share of a group's owners has is common among them."""
+
+LEAST_OTHERS: Final = 0.05
+"""The least share of a group that may show something else than the rest: nobody is cleared by one oddity."""
 
 BUCKETS: Final = 4_194_301
 """A prime, so that pairs spread over all of them."""
@@ -308,7 +318,7 @@ def _setups(part: IntVector, ties: Ties, found: Rarity, telling: BoolVector) -> 
 
     Thousands of newcomers to whom one hour and one subject are common hang together by a few of them, whatever they
     are: a campaign, the users of a new tool, people. What tells them apart is the program. An account goes with the
-    telling software of its own that most of the others hold; with the largest setup where it shows no software at all,
+    telling software of its own that most of the others hold; with the largest setup where it shows no program at all,
     and with the likes of it where it shows none that tells.
     """
     rows, row = np.unique(ties.account[part], return_inverse=True)
@@ -328,26 +338,43 @@ def _setups(part: IntVector, ties: Ties, found: Rarity, telling: BoolVector) -> 
 
 
 def _with_setup(row: IntVector, kind: IntVector, accounts: int) -> BoolVector:
-    """Which accounts show any software, telling or not: the account and the kind of each tie are given."""
+    """Which accounts show a program, telling or not: the account and the kind of each tie are given."""
     shows = np.zeros(accounts, dtype=bool)
-    shows[row[GROUP_OF[kind] == SOFTWARE]] = True
+    shows[row[np.isin(kind, PROGRAM)]] = True
     return shows
 
 
-def _lacking(row: IntVector, of: IntVector, kind: IntVector, share: FloatVector, members: int) -> FloatVector:
-    """What speaks against each account: of each group of kinds it has not the trait that most of the others share, and
-    has shown one of the same kind. `row` and `of` are the account and the trait of each tie, `kind` and `share` those
-    of each trait."""
-    against = np.zeros(members)
-    for group in range(len(GROUPS)):
-        lead = int(np.where(GROUP_OF[kind] == group, share, -1.0).argmax())
-        if GROUP_OF[kind[lead]] != group:
-            continue
-        shown, has = np.zeros(members, dtype=bool), np.zeros(members, dtype=bool)
-        shown[row[kind[of] == kind[lead]]] = True
-        has[row[of == lead]] = True
-        against += np.where(shown & ~has, np.log(max(1.0 - share[lead], 0.05)), 0.0)
+def _speaking(row: IntVector, kind: IntVector, speaks: FloatVector, members: int) -> FloatMatrix:
+    """What speaks for each account in each kind (members, kinds): the loudest of its traits. The regions of its topic
+    mean are views of one thing, so it is what they say on average, not the best of several tries. Given are the
+    account, the kind and the weight of each tie."""
+    said = np.zeros((members, len(NAMES)))
+    np.maximum.at(said, (row, kind), speaks)
+    view = kind == TOPIC
+    views = np.maximum(np.bincount(row[view], minlength=members), 1)
+    said[:, TOPIC] = np.log(np.maximum(np.bincount(row[view], np.exp(speaks[view]), members) / views, 1.0))
+    return said
+
+
+def _lacking(row: IntVector, kind: IntVector, common: BoolVector, said: FloatMatrix) -> FloatVector:
+    """What speaks against each account: of a kind it has shown something, but nothing that is common among the others.
+    The loudest of each group of kinds counts. Given are the account and the kind of each tie, whether its trait is
+    common, and what `_speaking` found."""
+    shown, has = np.zeros(said.shape, dtype=bool), np.zeros(said.shape, dtype=bool)
+    shown[row, kind] = True
+    has[row[common], kind[common]] = True
+    has[:, TOPIC] &= said[:, TOPIC] > 0
+    covered = has.sum(axis=0) / np.maximum(shown.sum(axis=0), 1)
+    surprise = np.where(shown & ~has, -np.log(np.maximum(1.0 - covered, LEAST_OTHERS)), 0.0)
+    against: FloatVector = -_loudest(surprise).sum(axis=1)
     return against
+
+
+def _loudest(said: FloatMatrix) -> FloatMatrix:
+    """Of each group of kinds the loudest: (members, kinds) to (members, groups)."""
+    loudest = np.zeros((len(said), len(GROUPS)))
+    np.maximum.at(loudest.T, GROUP_OF, said.T)
+    return loudest
 
 
 def _belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin | None:
@@ -370,17 +397,21 @@ def _belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin 
     background = np.exp(-found.weight[traits])
     telling = _tells(found.weight[traits], kind) & (holders >= LEAST_OWNERS)
     speaks = np.where(telling, np.log(np.maximum(share, 1e-9) / background), 0.0)
-    said = np.zeros((len(members), len(GROUPS)))
     own = ties.old[part] & crowd.established[ties.account[part]]
-    np.maximum.at(said, (row, GROUP_OF[kind[of]]), np.where(own, 0.0, np.maximum(speaks[of], 0.0)))
+    said = _speaking(row, kind[of], np.where(own, 0.0, np.maximum(speaks[of], 0.0)), len(members))
+    against = _lacking(row, kind[of], (telling & (share >= COMMON))[of], said)
     # A manner stands in for what is not shown: honest batch jobs, with a setup of their own, ask like harvesters too.
-    said[_with_setup(row, kind[of], len(members)) & (said[:, SOFTWARE] == 0), MANNER] = 0.0
-    odds = said.sum(axis=1) + _lacking(row, of, kind, np.where(telling, share, 0.0), len(members))
+    software = said[:, GROUP_OF == SOFTWARE].any(axis=1)
+    said[np.ix_(_with_setup(row, kind[of], len(members)) & ~software, GROUP_OF == MANNER)] = 0.0
+    independent = (_loudest(said) > 0).sum(axis=1)
     settled = crowd.established[members]
     among, usual = np.clip((settled.mean(), crowd.settled), 0.02, 0.98)
-    odds += np.where(settled, np.log(among / usual), np.log((1.0 - among) / (1.0 - usual)))
+    new = float(np.log((1.0 - among) / (1.0 - usual)))
+    # That an account is new is weighed by itself: of the day it came only what is left tells.
+    said[:, COHORT] = np.maximum(said[:, COHORT] - np.where(settled, 0.0, max(new, 0.0)), 0.0)
+    odds = _loudest(said).sum(axis=1) + against + np.where(settled, np.log(among / usual), new)
     belonging = 1.0 / (1.0 + np.exp(-np.clip(odds + np.log(owners / crowd.size), -30, 30)))
-    kept = (belonging >= MEMBER) & ((said > 0).sum(axis=1) >= 2)
+    kept = (belonging >= MEMBER) & (independent >= 2)
     if _different(crowd.owner[members[kept]]) < LEAST_OWNERS:
         return None
     order = np.argsort(-share * telling, kind="stable")[:32]

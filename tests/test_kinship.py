@@ -153,6 +153,43 @@ def test_who_shows_no_program_goes_with_the_largest_group() -> None:
     assert groups(*shown, newcomers=10) == [[*those, *silent]]
 
 
+def test_a_system_prompt_that_anybody_may_have_is_no_program() -> None:
+    """An account without settings resells to one customer, whose prompt is a common one: its manner still counts."""
+    crew, hidden = list(range(SETTLED, SETTLED + 20)), SETTLED + 20
+    shown = [(account, "system", 80) for account in (*range(SETTLED), hidden)]
+    shown += [(account, "manner", 20 + (account > 2)) for account in range(SETTLED)]
+    shown += [(account, "manner", 90) for account in (*crew, hidden)]
+    shown += [(account, "stack", 91) for account in crew]
+    shown += [(account, "cohort", 92) for account in (*crew, hidden)]
+    assert groups(*shown, newcomers=21) == [[*crew, hidden]]
+
+
+def test_who_runs_another_program_with_the_same_settings_is_a_stranger() -> None:
+    """One background account in sixty has a campaign's settings; a newcomer of the day has them in a program of its
+    own. The campaign has two."""
+    crew, guest = list(range(SETTLED, SETTLED + 40)), SETTLED + 40
+    shown = [(account, "settings", 90) for account in (0, 60, 120, *crew, guest)]
+    shown += [(account, "stack", 91 + (account % 5 == 0)) for account in crew] + [(guest, "stack", 93)]
+    shown += [(account, "cohort", 94) for account in (*crew, guest)]
+    assert groups(*shown, newcomers=41) == [crew]
+
+
+def test_of_eight_views_of_one_subject_the_average_counts() -> None:
+    """One newcomer shares a region of topics in eight with a campaign by chance, another shares six."""
+    crew, chance, kin = list(range(SETTLED, SETTLED + 20)), SETTLED + 20, SETTLED + 21
+    shown = [(account, "topic", 300 + 50 * view + account % 50) for account in range(SETTLED) for view in range(8)]
+    shown += [(account, "topic", 900 + view) for account in crew for view in range(8)]
+    shown += [(chance, "topic", 900 + view if view < 1 else 2_000 + view) for view in range(8)]
+    shown += [(kin, "topic", 900 + view if view < 6 else 2_000 + view) for view in range(8)]
+    shown += [(account, "payment", 96) for account in (*crew, chance, kin)]
+    ties, owners, established = town(*shown, newcomers=22)
+    (group,) = kindred(ties, owners, established)
+    assert group.members.tolist() == [*crew, chance, kin]
+    odds = np.log(group.belonging / (1.0 - group.belonging))[-3:]
+    assert odds[0] - odds[1] == pytest.approx(np.log(8), abs=0.3)
+    assert odds[0] - odds[2] == pytest.approx(np.log(8 / 6), abs=0.3)
+
+
 def test_nothing_is_told_while_there_is_no_background() -> None:
     account = np.repeat(np.arange(5), 2)
     kind = np.tile([NAMES.index("payment"), NAMES.index("place")], 5)
