@@ -64,6 +64,9 @@ GROUP_OF: Final = np.array([GROUPS.index(kind.group) for kind in KINDS.values()]
 PASSING: Final = np.array([kind.group == "time" for kind in KINDS.values()])
 """Kinds of which the background cannot have what comes now: how rare an hour is tells how many act in it today."""
 
+ARRIVAL: Final = np.array([NAMES.index(name) for name in ("signup", "debut", "cohort")])
+"""Kinds that tell when an account came."""
+
 COHORT: Final = NAMES.index("cohort")
 TOPIC: Final = NAMES.index("topic")
 SOFTWARE: Final = GROUPS.index("software")
@@ -91,8 +94,9 @@ leaves some by chance; they are small, and the campaign's own evidence judges th
 PURITY: Final = 0.1
 """The most of a pair's owners that chance may explain."""
 
-MEMBER: Final = 0.8
-"""Probability from which an account counts as one of a group: in the arena most below it were strangers."""
+MEMBER: Final = 0.9
+"""Probability from which an account counts as one of a group: in the arena and at full size most below it were
+strangers, while one member in a thousand was."""
 
 COMMON: Final = 0.05
 """What so large a share of a group's owners has is common among them."""
@@ -356,18 +360,17 @@ def _speaking(row: IntVector, kind: IntVector, speaks: FloatVector, members: int
     return said
 
 
-def _lacking(row: IntVector, kind: IntVector, common: BoolVector, said: FloatMatrix) -> FloatVector:
-    """What speaks against each account: of a kind it has shown something, but nothing that is common among the others.
-    The loudest of each group of kinds counts. Given are the account and the kind of each tie, whether its trait is
-    common, and what `_speaking` found."""
+def _lacking(row: IntVector, kind: IntVector, common: BoolVector, said: FloatMatrix) -> FloatMatrix:
+    """What speaks against each account in each group of kinds: of a kind it has shown something, but nothing that is
+    common among the others; the loudest kind counts. Given are the account and the kind of each tie, whether its trait
+    is common, and what `_speaking` found."""
     shown, has = np.zeros(said.shape, dtype=bool), np.zeros(said.shape, dtype=bool)
     shown[row, kind] = True
     has[row[common], kind[common]] = True
     has[:, TOPIC] &= said[:, TOPIC] > 0
     covered = has.sum(axis=0) / np.maximum(shown.sum(axis=0), 1)
     surprise = np.where(shown & ~has, -np.log(np.maximum(1.0 - covered, LEAST_OTHERS)), 0.0)
-    against: FloatVector = -_loudest(surprise).sum(axis=1)
-    return against
+    return -_loudest(surprise)
 
 
 def _loudest(said: FloatMatrix) -> FloatMatrix:
@@ -401,15 +404,15 @@ def _belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin 
     said = _speaking(row, kind[of], np.where(own, 0.0, np.maximum(speaks[of], 0.0)), len(members))
     against = _lacking(row, kind[of], (telling & (share >= COMMON))[of], said)
     # A manner stands in for what is not shown: honest batch jobs, with a setup of their own, ask like harvesters too.
-    software = said[:, GROUP_OF == SOFTWARE].any(axis=1)
-    said[np.ix_(_with_setup(row, kind[of], len(members)) & ~software, GROUP_OF == MANNER)] = 0.0
+    theirs = said[:, GROUP_OF == SOFTWARE].any(axis=1) & (against[:, SOFTWARE] == 0)
+    said[np.ix_(_with_setup(row, kind[of], len(members)) & ~theirs, GROUP_OF == MANNER)] = 0.0
     independent = (_loudest(said) > 0).sum(axis=1)
     settled = crowd.established[members]
     among, usual = np.clip((settled.mean(), crowd.settled), 0.02, 0.98)
     new = float(np.log((1.0 - among) / (1.0 - usual)))
-    # That an account is new is weighed by itself: of the day it came only what is left tells.
-    said[:, COHORT] = np.maximum(said[:, COHORT] - np.where(settled, 0.0, max(new, 0.0)), 0.0)
-    odds = _loudest(said).sum(axis=1) + against + np.where(settled, np.log(among / usual), new)
+    # That an account is new is weighed by itself: of when it came only what is left tells.
+    said[:, ARRIVAL] = np.maximum(said[:, ARRIVAL] - np.where(settled, 0.0, max(new, 0.0))[:, None], 0.0)
+    odds = (_loudest(said) + against).sum(axis=1) + np.where(settled, np.log(among / usual), new)
     belonging = 1.0 / (1.0 + np.exp(-np.clip(odds + np.log(owners / crowd.size), -30, 30)))
     kept = (belonging >= MEMBER) & (independent >= 2)
     if _different(crowd.owner[members[kept]]) < LEAST_OWNERS:
