@@ -78,6 +78,9 @@ SETUP: Final = np.array([SOFTWARE, MANNER])
 PROGRAM: Final = np.array([NAMES.index("settings"), NAMES.index("stack")])
 """Kinds that show a program; a system prompt may be anybody's."""
 
+ALIKE: Final = np.isin(GROUP_OF, [GROUPS.index(group) for group in ("software", "content", "manner")])
+"""Kinds in which the accounts of one campaign are alike, as one pipeline makes them."""
+
 LEAST_BACKGROUND: Final = 50
 """Established owners that must have shown a kind of trait before its rarity means anything."""
 
@@ -362,13 +365,16 @@ def _speaking(row: IntVector, kind: IntVector, speaks: FloatVector, members: int
 
 def _lacking(row: IntVector, kind: IntVector, common: BoolVector, said: FloatMatrix) -> FloatMatrix:
     """What speaks against each account in each group of kinds: of a kind it has shown something, but nothing that is
-    common among the others; the loudest kind counts. Given are the account and the kind of each tie, whether its trait
-    is common, and what `_speaking` found."""
+    common among the others; the loudest kind counts. Cards, addresses and hours are everybody's own.
+
+    Given are the account and the kind of each tie, whether its trait is common, and what `_speaking` found.
+    """
     shown, has = np.zeros(said.shape, dtype=bool), np.zeros(said.shape, dtype=bool)
     shown[row, kind] = True
     has[row[common], kind[common]] = True
     has[:, TOPIC] &= said[:, TOPIC] > 0
-    covered = has.sum(axis=0) / np.maximum(shown.sum(axis=0), 1)
+    has[:, ~ALIKE] = True
+    covered = (has & shown).sum(axis=0) / np.maximum(shown.sum(axis=0), 1)
     surprise = np.where(shown & ~has, -np.log(np.maximum(1.0 - covered, LEAST_OTHERS)), 0.0)
     return -_loudest(surprise)
 
