@@ -85,6 +85,10 @@ def test_a_multitude_in_small_is_read_by_the_detector_to_its_end() -> None:
     assert [group.accounts for group in attack] == [3, 5, 24]
     assert [group.requests for group in attack] == [36, 60, 288]
     assert sum(group.requests for group in found.groups) == len(sent)
+    whole = Multitude.of(size)
+    kind = {account.label.account: name for account, name in zip(whole.accounts, whole.group, strict=True)}
+    days = {(one.account, one.at // DAY_MS) for one in sent if kind[one.account] not in whole.lists}
+    assert sum(group.account_days for group in found.groups) == len(days)
 
 
 def test_what_campaigns_cost_is_measured_where_there_is_something_to_tell() -> None:

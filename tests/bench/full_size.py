@@ -49,6 +49,8 @@ class Group(msgspec.Struct, frozen=True):
     throttled: int
     before_watch: float
     before_throttle: float
+    account_days: int
+    """UTC days on which an account of it sent something, added up; 0 for attackers."""
     first_hours: float | None
     """From the beginning of the attack to the first member."""
 
@@ -234,7 +236,9 @@ def _groups(
     whole: Multitude, size: Size, pipeline: Pipeline, first: dict[str, dict[int, float]], named: dict[str, int]
 ) -> list[Group]:
     accounts: dict[str, list[str]] = defaultdict(list)
-    for account, name in zip(whole.accounts, whole.group, strict=True):
+    days: dict[str, int] = defaultdict(int)
+    for account, name, active in zip(whole.accounts, whole.group, whole.account_days().tolist(), strict=True):
+        days[name] += active
         if account.label.account in pipeline.profiles:
             accounts[name].append(account.label.account)
     found = []
@@ -255,6 +259,7 @@ def _groups(
                 throttled=sum(THROTTLE in first.get(account, {}) for account in own),
                 before_watch=served[0] / max(sum(sent), 1),
                 before_throttle=served[1] / max(sum(sent), 1),
+                account_days=days[name],
                 first_hours=None if at is None else round((at - size.begins_at) / _HOUR_MS, 2),
             )
         )
@@ -306,8 +311,12 @@ def main(honest: int, attackers: int, exchanges: int, days: float, report: Path 
     for group in found.groups:
         click.echo(
             f"{group.group}: {group.accounts:,} accounts, {group.requests:,} requests; named {group.members:,} (the "
-            f"first after {group.first_hours} h), watched {group.watched:,}, throttled {group.throttled:,}; served "
-            f"before watch {group.before_watch:.1%}, before throttle {group.before_throttle:.1%}"
+            f"first after {group.first_hours} h), watched {group.watched:,}, throttled {group.throttled:,}; "
+            + (
+                f"{group.account_days:,} account-days"
+                if group.account_days
+                else f"served before watch {group.before_watch:.1%}, before throttle {group.before_throttle:.1%}"
+            )
         )
     for one in found.found[:12]:
         click.echo(f"{one.campaign}: {one.action} after {one.hours} h, {one.members:,} members {one.of}")

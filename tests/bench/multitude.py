@@ -195,6 +195,15 @@ class Multitude:
             if len(rows):
                 yield written.lines(rows)
 
+    def account_days(self) -> Ints:
+        """On how many UTC days each honest account sends something; 0 for attackers."""
+        honest = _Honest(self)
+        sent = np.zeros((len(self.accounts), -(-(self.size.end_at - MONDAY) // DAY_MS)), bool)
+        for start_at in range(MONDAY, self.size.end_at, SLICE_MS):
+            rows = honest.between(start_at)
+            sent[rows["account"], (rows["at"] - MONDAY) // DAY_MS] = True
+        return sent.sum(axis=1)
+
 
 def _honest(
     kind: int, dice: np.random.Generator, size: Size, prompts: Prompts, systems: list[str | None], pools: int
