@@ -107,8 +107,9 @@ COMMON: Final = 0.05
 LEAST_OTHERS: Final = 0.05
 """The least share of a group that may show something else than the rest: nobody is cleared by one oddity."""
 
-BUCKETS: Final = 4_194_301
-"""A prime, so that pairs spread over all of them."""
+BUCKET_BITS: Final = 22
+"""Four million buckets, over which pairs are spread by Fibonacci hashing (Knuth, "The Art of Computer Programming",
+volume 3, section 6.4)."""
 
 PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time": 6, "manner": 2}
 """How many telling traits of each group an account brings into pairs."""
@@ -244,26 +245,31 @@ def _pairs(
     held[place[fits], row[fits]] = old[fits]
     several = (np.add.reduceat(table >= 0, ends - widths, axis=0) > 0).sum(axis=0) >= 2
     table, held, rows = table[:, several], held[:, several], rows[several]
-    shown = table >= 0
     size = len(found.trait)
+    shown = table >= 0
+    fine = shown & (found.kind[table] != COHORT)
+    of_place = np.repeat(np.arange(len(GROUPS)), widths)
     pairs, holders, olds = [], [], []
-    for i in range(len(table)):
-        beyond = int(ends[np.searchsorted(ends, i, side="right")])
-        for j in range(beyond, len(table)):
-            both = np.flatnonzero(shown[i] & shown[j])
+    for i, one in enumerate(of_place.tolist()):
+        for j in range(int(ends[one]), len(table)):
+            of_one = shown if of_place[j] in SETUP else fine
+            of_other = shown if one in SETUP else fine
+            both = np.flatnonzero(of_one[i] & of_other[j])
             pairs.append(table[i, both] * size + table[j, both])
             holders.append(rows[both])
             olds.append(held[i, both] & held[j, both])
-    if not pairs:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool)
-    pair, holder, both_old = np.concatenate(pairs), np.concatenate(holders), np.concatenate(olds)
-    one, other = found.kind[pair // size], found.kind[pair % size]
-    setup = np.isin(GROUP_OF, SETUP)
-    allowed = ((one != COHORT) | setup[other]) & ((other != COHORT) | setup[one])
-    # Most pairs are one account's own. Counted in buckets none is missed, and few are left to sort.
-    bucket = pair % BUCKETS
-    allowed &= np.bincount(bucket, minlength=BUCKETS)[bucket] >= LEAST_OWNERS
-    return pair[allowed], holder[allowed], both_old[allowed]
+    pair = np.concatenate(pairs)
+    shared = np.flatnonzero(_often(pair))
+    return pair[shared], np.concatenate(holders)[shared], np.concatenate(olds)[shared]
+
+
+def _often(pair: npt.NDArray[np.int64]) -> BoolVector:
+    """Which pairs may come LEAST_OWNERS times. Most are one account's own: counted in buckets none that comes so often
+    is missed, and few are left to sort."""
+    spread = pair.view(np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15) >> np.uint64(64 - BUCKET_BITS)
+    bucket = spread.view(np.int64)
+    often: BoolVector = (np.bincount(bucket, minlength=1 << BUCKET_BITS) >= LEAST_OWNERS)[bucket]
+    return often
 
 
 def _surprising(
