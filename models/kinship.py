@@ -76,7 +76,11 @@ SETUP: Final = np.array([SOFTWARE, MANNER])
 """
 
 PROGRAM: Final = np.array([NAMES.index("settings"), NAMES.index("stack")])
-"""Kinds that show a program; a system prompt may be anybody's."""
+"""Kinds that show a program, whatever it is; a system prompt shows one only where it is not everybody's."""
+
+SYSTEM: Final = NAMES.index("system")
+EVERYBODYS: Final = 1 / 12
+"""The share of those with a system prompt from which one is everybody's."""
 
 ALIKE: Final = np.isin(GROUP_OF, [GROUPS.index(group) for group in ("software", "content", "manner")])
 """Kinds in which the accounts of one campaign are alike, as one pipeline makes them."""
@@ -127,14 +131,16 @@ class Ties:
 
 
 class Rarity(NamedTuple):
-    """Every trait once, ascending: its kind, its owners now, its owners in the background, and its weight
-    -log(share of the background), 0 where its kind has too little background; `of` gives the trait of each tie."""
+    """Every trait once, ascending: its kind, its owners now, its owners in the background, its weight -log(share of the
+    background), 0 where its kind has too little background, and whether it shows a program; `of` gives the trait of
+    each tie."""
 
     trait: Hashes
     kind: IntVector
     owners: IntVector
     established: IntVector
     weight: FloatVector
+    program: BoolVector
     of: IntVector
 
 
@@ -171,7 +177,8 @@ def rarity(ties: Ties, owner: IntVector, established: BoolVector) -> Rarity:
     everybody = _distinct(ties.kind, own, len(NAMES))
     share = np.where(PASSING[kind], np.maximum(share, (owners + 0.5) / (everybody[kind] + 1.0)), share)
     weight = np.where(crowd[kind] >= LEAST_BACKGROUND, np.maximum(-np.log(share), 0.0), 0.0)
-    return Rarity(trait, kind, owners, background, weight, of)
+    program = np.isin(kind, PROGRAM) | ((kind == SYSTEM) & (owners < EVERYBODYS * everybody[kind]))
+    return Rarity(trait, kind, owners, background, weight, program, of)
 
 
 def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity | None = None) -> list[Kin]:
@@ -345,15 +352,15 @@ def _setups(part: IntVector, ties: Ties, found: Rarity, telling: BoolVector) -> 
     owner, first = np.unique(row[own][order], return_index=True)
     home = np.full(len(rows), -1)
     home[owner] = trait[order][first]
-    home[~_with_setup(row, kind, len(rows))] = np.bincount(home[owner]).argmax()
+    home[~_with_setup(row, found.program[of], len(rows))] = np.bincount(home[owner]).argmax()
     by_home = np.argsort(home[row], kind="stable")
     return np.split(part[by_home], np.flatnonzero(np.diff(home[row[by_home]])) + 1)
 
 
-def _with_setup(row: IntVector, kind: IntVector, accounts: int) -> BoolVector:
-    """Which accounts show a program, telling or not: the account and the kind of each tie are given."""
+def _with_setup(row: IntVector, program: BoolVector, accounts: int) -> BoolVector:
+    """Which accounts show a program, telling or not: of each tie the account is given and whether it shows one."""
     shows = np.zeros(accounts, dtype=bool)
-    shows[row[np.isin(kind, PROGRAM)]] = True
+    shows[row[program]] = True
     return shows
 
 
@@ -417,7 +424,7 @@ def _belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin 
     against = _lacking(row, kind[of], (telling & (share >= COMMON))[of], said)
     # A manner stands in for what is not shown: honest batch jobs, with a setup of their own, ask like harvesters too.
     theirs = said[:, GROUP_OF == SOFTWARE].any(axis=1) & (against[:, SOFTWARE] == 0)
-    said[np.ix_(_with_setup(row, kind[of], len(members)) & ~theirs, GROUP_OF == MANNER)] = 0.0
+    said[np.ix_(_with_setup(row, found.program[trait], len(members)) & ~theirs, GROUP_OF == MANNER)] = 0.0
     independent = (_loudest(said) > 0).sum(axis=1)
     settled = crowd.established[members]
     among, usual = np.clip((settled.mean(), crowd.settled), 0.02, 0.98)

@@ -164,6 +164,17 @@ def test_a_system_prompt_that_anybody_may_have_is_no_program() -> None:
     assert groups(*shown, newcomers=21) == [[*crew, hidden]]
 
 
+def test_a_system_prompt_of_its_own_is_a_program() -> None:
+    """A batch job asks as fast and as briefly as a campaign does, under a prompt that nobody else has."""
+    crew, batch = list(range(SETTLED, SETTLED + 20)), SETTLED + 20
+    shown = [(account, "system", 60_000 + account) for account in (*range(40), batch)]
+    shown += [(account, "manner", 20) for account in range(SETTLED)]
+    shown += [(account, "manner", 90) for account in (*crew, batch)]
+    shown += [(account, "stack", 91) for account in crew]
+    shown += [(account, "cohort", 92) for account in (*crew, batch)]
+    assert groups(*shown, newcomers=21) == [crew]
+
+
 def test_who_runs_another_program_with_the_same_settings_is_a_stranger() -> None:
     """One background account in sixty has a campaign's settings; a newcomer of the day has them in a program of its
     own. The campaign has two."""
