@@ -300,6 +300,15 @@ def test_evidence_that_is_dropped_weighs_nothing() -> None:
     assert scores[0] > scores[1]
 
 
+def test_a_member_is_as_conspicuous_as_its_campaign() -> None:
+    detector = Stillwatch(Policy.load())
+    first, second = (told([request(id=str(n), account="a", at=T0 + n * SECOND)]) for n in range(2))
+    assert detector.watch(first, ["a"]).strengths.tolist() == [0.0]
+    standing = Standing(campaign="c1", at=T0, until=T0 + DAY, action="throttle", score=0.9)
+    detector.pipeline.stand([("a", encode_standing(standing))])
+    assert detector.watch(second, ["a"]).strengths.tolist() == pytest.approx([0.9], abs=0.01)
+
+
 def test_one_run_tells_what_each_kind_of_evidence_is_worth() -> None:
     records = told(request(id=str(n), account="a", at=T0 + n * SECOND, opened_at=T0 - HOUR) for n in range(900))
     playing = watchers(Policy.load(), ablations=True)

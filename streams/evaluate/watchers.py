@@ -14,6 +14,7 @@ from sinks.policy import Policy
 from ..batch import Batch, Record, read
 from ..campaigns import Campaigns
 from ..features import Features, features
+from ..ladder import THROTTLE
 from ..pipeline import Pipeline
 from ..profiles import Block
 from ..replay import Recorded
@@ -86,7 +87,10 @@ class Stillwatch:
         block = pipeline.profiles.table[pipeline.profiles.rows(accounts)]
         self.haste = pipeline.haste(block, features(block))
         scores = block["score"].astype(np.float64)
-        return Seen(acts, _strengths(pipeline.policy, block, block["evidence"], scores, self.haste), scores)
+        strengths = _strengths(pipeline.policy, block, block["evidence"], scores, self.haste)
+        # Members of a campaign meet what it earned, whatever their own evidence is.
+        strengths = np.where(block["rung"] >= THROTTLE, np.maximum(strengths, scores), strengths)
+        return Seen(acts, strengths, scores)
 
 
 def _strengths(
