@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.detector import BoolVector, IntVector
-from models.kinship import KINDS, NAMES, Ties
+from models.rarity import KINDS, NAMES, Ties
 
 from . import whole
 from .distinct import Hashes

@@ -18,9 +18,11 @@ import numpy as np
 from gateway.verdict import Exposure
 from models import campaign as weighing
 from models import score as scoring
+from models.belonging import Kin
 from models.detector import BoolVector, IntVector
-from models.kinship import NAMES, Kin, Ties, kindred
+from models.kinship import kindred
 from models.manner import manner
+from models.rarity import NAMES, Ties
 from models.same_source import Sources
 from sinks.alerts import Alert
 from sinks.policy import Decision, Policy

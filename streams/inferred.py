@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from models.detector import BoolVector, IntVector
-from models.kinship import NAMES, Ties
 from models.manner import LEAST_ASKED, Manner, within
+from models.rarity import NAMES, Ties
 from models.same_source import LEAST_PROMPTS, Sources
 
 from .distinct import Hashes, mix

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.detector import BoolVector, FloatVector, IntVector
-from models.kinship import NAMES
+from models.rarity import NAMES
 
 from . import whole
 from .batch import Batch
@@ -50,7 +50,7 @@ SEEN_SLOTS: Final = 2**18
 DAY_MS: Final = DAY * 1_000
 
 LINK: Final = np.dtype([("of", "<u4"), ("kind", "u1"), ("trait", "<u8"), ("at", "<i8")])
-"""One link: the account by its position in the message, the kind by its place in `models.kinship.NAMES`, ms UTC."""
+"""One link: the account by its position in the message, the kind by its place in `models.rarity.NAMES`, ms UTC."""
 
 _PREFIX, _BAND, _PROMPT = (NAMES.index(name) for name in ("prefix", "band", "prompt"))
 _SECOND_TIME: Final = np.uint64(0xA5A5_5A5A_C3C3_3C3C)

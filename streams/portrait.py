@@ -6,8 +6,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from models.belonging import Kin
 from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
-from models.kinship import GROUP_OF, GROUPS, MANNER, NAMES, Kin
+from models.rarity import GROUP_OF, GROUPS, MANNER, NAMES
 from models.same_source import LEAST_PROMPTS, Sources
 
 from .acquaintances import reported

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from models.detector import FloatVector
-from models.kinship import GROUP_OF, GROUPS, NAMES
+from models.rarity import GROUP_OF, GROUPS, NAMES
 
 from .constellation import Constellation, Star
 

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from models.detector import IntVector
-from models.kinship import NAMES
+from models.rarity import NAMES
 
 from .distinct import Hashes, mix
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from stories import DAY, HOUR, MINUTE, T0, Raw, request
 
 from gateway.request import Request
-from models.kinship import NAMES
+from models.rarity import NAMES
 from streams import compacted, topics
 from streams.acquaintances import Acquaintances
 from streams.campaigns import Campaigns

@@ -3,7 +3,7 @@
 from test_campaigns import MEMBERS, campaign, settled
 
 from gateway.request import encode
-from models.kinship import GROUPS, KINDS
+from models.rarity import GROUPS, KINDS
 from sinks.policy import Policy
 from streams.evaluate.arena import Job, Played
 from streams.evaluate.judge import Ledger

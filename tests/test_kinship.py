@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.kinship import KINDS, LEAST_OWNERS, NAMES, Kin, Ties, kindred, rarity
+from models.belonging import Kin
+from models.kinship import kindred
+from models.rarity import KINDS, LEAST_OWNERS, NAMES, Ties, rarity
 
 SETTLED = 200
 """Accounts of the background; each has a place, a card, a client and a first day; the settings are one of four."""

@@ -13,7 +13,7 @@ import numpy as np
 from rich.table import Table as RichTable
 
 from models.detector import BoolVector
-from models.kinship import GROUPS, KINDS, NAMES, Ties
+from models.rarity import GROUPS, KINDS, NAMES, Ties
 from sinks.policy import Policy
 
 from ..batch import Record

@@ -11,7 +11,7 @@ from gateway import feedback, request, verdict
 from gateway.actions import Actions
 from gateway.guard import Guard
 from gateway.request import MAX_BYTES
-from models.kinship import NAMES
+from models.rarity import NAMES
 from sinks import alertmanager, alerts, webhook
 from sinks.notices import Notices
 from streams import batch, links, standing
