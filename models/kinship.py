@@ -103,13 +103,13 @@ def _pairs(
     size = len(found.trait)
     shown = table >= 0
     fine = shown & (found.kind[table] != COHORT)
-    of_place = np.repeat(np.arange(len(GROUPS)), widths)
+    beyond = np.repeat(ends, widths).tolist()
+    # What the other place of a pair allows.
+    allowed = [shown if setup else fine for setup in np.repeat(np.isin(np.arange(len(GROUPS)), SETUP), widths)]
     pairs, holders, olds = [], [], []
-    for i, one in enumerate(of_place.tolist()):
-        for j in range(int(ends[one]), len(table)):
-            of_one = shown if of_place[j] in SETUP else fine
-            of_other = shown if one in SETUP else fine
-            both = np.flatnonzero(of_one[i] & of_other[j])
+    for i in range(len(table)):
+        for j in range(beyond[i], len(table)):
+            both = np.flatnonzero(allowed[j][i] & allowed[i][j])
             pairs.append(table[i, both] * size + table[j, both])
             holders.append(rows[both])
             olds.append(held[i, both] & held[j, both])

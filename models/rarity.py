@@ -123,8 +123,8 @@ def rarity(ties: Ties, owner: IntVector, established: BoolVector) -> Rarity:
 
 def tells(weight: FloatVector, kind: IntVector) -> BoolVector:
     """What tells something. What many do today may still be more than chance together with something else."""
-    tells: BoolVector = (weight >= TELLING) | (PASSING[kind] & (weight > 0))
-    return tells
+    telling: BoolVector = (weight >= TELLING) | (PASSING[kind] & (weight > 0))
+    return telling
 
 
 def distinct(of: IntVector, own: IntVector, size: int) -> IntVector:
