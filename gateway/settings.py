@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
+from . import tls
 from .perturb import BOUND
 from .privacy import EPSILON
 
@@ -136,20 +137,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError(f"{_variable('security')}={self.security} needs {needed}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise SettingsError(f"{_variable('tls_cert')} and {_variable('tls_key')} belong together")
-        for field in ("tls_ca", "tls_cert", "tls_key"):
-            path = getattr(self, field)
-            if path is not None and not Path(path).is_file():
-                raise SettingsError(f"{_variable(field)}: there is no file {path}")
+        for field, why in tls.complaints(self.tls_ca, self.tls_cert, self.tls_key):
+            raise SettingsError(f"{_variable(field)}: {why}")
         return self
 
     def connection(self) -> Connection:
         """Arguments that every aiokafka client takes. Raises OSError when a certificate cannot be read."""
         connection = Connection(bootstrap_servers=self.brokers, security_protocol=self.security)
         if self.security in {"SSL", "SASL_SSL"}:
-            trust = ssl.create_default_context(cafile=self.tls_ca)
-            if self.tls_cert is not None:
-                trust.load_cert_chain(self.tls_cert, self.tls_key)
-            connection["ssl_context"] = trust
+            connection["ssl_context"] = tls.trust(self.tls_ca, self.tls_cert, self.tls_key)
         if self.security.startswith("SASL"):
             connection["sasl_mechanism"] = self.sasl_mechanism
             connection["sasl_plain_username"] = self.sasl_user

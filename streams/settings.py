@@ -22,6 +22,8 @@ from typing import (
 
 import aiokafka
 
+from gateway import tls
+
 T = TypeVar("T")
 
 PREFIX: Final = "STILLWATCH_"
@@ -164,10 +166,7 @@ class Settings:
 
     def ssl_context(self) -> ssl.SSLContext:
         """A TLS context that trusts `tls_ca` and shows `tls_cert` when it is set."""
-        context = ssl.create_default_context(cafile=str(self.tls_ca) if self.tls_ca else None)
-        if self.tls_cert:
-            context.load_cert_chain(self.tls_cert, self.tls_key)
-        return context
+        return tls.trust(self.tls_ca, self.tls_cert, self.tls_key)
 
     def password(self) -> str | None:
         """The password from its variable or its file, without the file's line end."""
@@ -239,12 +238,14 @@ def _complaints(settings: Settings) -> Iterator[str]:
             yield f"{_variable('security')}={settings.security} needs {_variable('sasl_user')}"
         if (settings.sasl_password is None) == (settings.sasl_password_file is None):
             yield f"set {_variable('sasl_password')} or {_variable('sasl_password_file')}, one of the two"
-    for name in ("policy", "webhook_token_file", "sasl_password_file", "tls_ca", "tls_cert", "tls_key"):
+    for name in ("policy", "webhook_token_file", "sasl_password_file"):
         path = getattr(settings, name)
         if path is not None and not path.is_file():
             yield f"{_variable(name)}: there is no file {path}"
     if (settings.tls_cert is None) != (settings.tls_key is None):
         yield f"{_variable('tls_cert')} and {_variable('tls_key')} belong together"
+    for name, why in tls.complaints(settings.tls_ca, settings.tls_cert, settings.tls_key):
+        yield f"{_variable(name)}: {why}"
     managers = (settings.alertmanager or "").split(",")
     for name, urls in (("alertmanager", managers), ("webhook", [settings.webhook or ""])):
         for url in filter(None, map(str.strip, urls)):

@@ -101,3 +101,15 @@ def test_a_certificate_that_is_not_there_is_named() -> None:
     given = {"STILLWATCH_ACCOUNT_HEADER": "x-account", "STILLWATCH_SECURITY": "SSL"}
     with pytest.raises(SettingsError, match=r"^STILLWATCH_TLS_CA: there is no file /nowhere/ca.pem$"):
         Settings.read({**given, "STILLWATCH_TLS_CA": "/nowhere/ca.pem"})
+
+
+def test_a_file_that_is_no_certificate_is_named_before_anything_connects(tmp_path: Path) -> None:
+    junk = tmp_path / "ca.pem"
+    junk.write_text("no certificate")
+    given = {"STILLWATCH_ACCOUNT_HEADER": "x-account", "STILLWATCH_SECURITY": "SSL"}
+    with pytest.raises(SettingsError, match=f"^STILLWATCH_TLS_CA: no certificate can be read from {junk}: "):
+        Settings.read({**given, "STILLWATCH_TLS_CA": str(junk)})
+    with pytest.raises(
+        SettingsError, match=f"^STILLWATCH_TLS_CERT: {junk} and {junk} are no certificate and its key: "
+    ):
+        Settings.read({**given, "STILLWATCH_TLS_CERT": str(junk), "STILLWATCH_TLS_KEY": str(junk)})

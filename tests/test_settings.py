@@ -74,6 +74,13 @@ def test_what_cannot_be_used_is_refused_by_name(environment: dict[str, str], com
     assert str(refused.value).startswith(complaint)
 
 
+def test_a_file_that_is_no_certificate_is_named_before_anything_connects(tmp_path: Path) -> None:
+    junk = tmp_path / "ca.pem"
+    junk.write_text("no certificate")
+    with pytest.raises(SettingsError, match=f"^STILLWATCH_TLS_CA: no certificate can be read from {junk}: "):
+        Settings.read({"STILLWATCH_TLS_CA": str(junk)})
+
+
 def test_a_password_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("hunter2\n")

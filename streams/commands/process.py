@@ -46,5 +46,5 @@ def asked(where: "Settings", work: Coroutine[None, None, T]) -> T:
         return asyncio.run(work)
     except TopicsError as error:
         fail(error)
-    except KafkaError as error:
+    except (KafkaError, OSError) as error:
         fail(f"{where.brokers}: {error}")

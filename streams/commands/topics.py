@@ -1,17 +1,9 @@
 """`stillwatch topics`: what must exist on the broker."""
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, TypeVar
-
 import click
 
 from .process import asked, settings_in_force
 from .terminal import fail
-
-if TYPE_CHECKING:
-    from ..settings import Settings
-
-T = TypeVar("T")
 
 
 @click.group()
@@ -25,7 +17,7 @@ def topics_create() -> None:
     from ..topics import create
 
     where = settings_in_force()
-    created = _asked(where, create(where))
+    created = asked(where, create(where))
     for name in created:
         click.echo(f"created {name}")
     if not created:
@@ -41,16 +33,9 @@ def topics_check() -> None:
     from ..drift import check
 
     where = settings_in_force()
-    found = _asked(where, check(where))
+    found = asked(where, check(where))
     for one in found:
         click.echo(f"{'wrong' if one.breaks else 'differs'}: {one.topic}: {one.text}\n  {one.remedy}")
     if any(one.breaks for one in found):
         fail("topics are not as they should be")
     click.echo("all topics exist and fit together")
-
-
-def _asked(where: "Settings", work: Coroutine[None, None, T]) -> T:
-    try:
-        return asked(where, work)
-    except OSError as error:
-        fail(f"{where.brokers}: {error}")
