@@ -179,6 +179,21 @@ async def again_and_again(send: Callable[[], Awaitable[None]]) -> AsyncIterator[
 
 
 @asynccontextmanager
+async def starved(stage: Stage) -> AsyncIterator[None]:
+    """The worker gets a fifth of its core, as beside greedy neighbours: whoever sends outruns it, on any machine."""
+    worker = stage.processes["w0"]
+
+    async def breath() -> None:
+        worker.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.4)
+        worker.send_signal(signal.SIGCONT)
+        await asyncio.sleep(0.1)
+
+    async with again_and_again(breath):
+        yield
+
+
+@asynccontextmanager
 async def requests_of_ten_minutes_ago(stage: Stage) -> AsyncIterator[None]:
     """A backlog as after a long pause: sent ten minutes ago by their own time, more than is worked off at once."""
     topic, at = topics.REQUESTS.name(stage.settings), int(time.time() * 1000) - 600_000
@@ -190,7 +205,7 @@ async def requests_of_ten_minutes_ago(stage: Stage) -> AsyncIterator[None]:
             message = encode(request(account, at, id=f"b{number}"))
             await stage.producer.send(topic, message, key=account.encode(), timestamp_ms=at)
 
-    async with again_and_again(send):
+    async with starved(stage), again_and_again(send):
         yield
     await _worked_off(stage, "stillwatch_lag_seconds")
 
@@ -335,7 +350,7 @@ PROVOCATIONS = [
     Provocation("Kafka hangs for 20 s, again and again", kafka_hangs_again_and_again, ["CheckpointOld"]),
     Provocation("nobody sends requests", nobody_sends, ["NoRequests"]),
     Provocation(
-        "requests of ten minutes ago, faster than they are worked off",
+        "requests of ten minutes ago, faster than a starved worker works them off",
         requests_of_ten_minutes_ago,
         ["Lagging", "FarBehind", "VerdictsLateFast", "VerdictsLateSlow"],
     ),
