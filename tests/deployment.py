@@ -16,6 +16,20 @@ PACKAGES = ("streams", "sinks", "models", "gateway")
 NAMED = {name: value for name, value in vars(topics).items() if isinstance(value, topics.Topic)}
 """The topics by the names of their constants."""
 
+AUTHORITY = """\
+-----BEGIN CERTIFICATE-----
+MIIBeTCCAR+gAwIBAgIUE8/NXgNTLluKb3wJTC00ZQt8+XEwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEyNTA2MTMyMloYDzIxMjYxMTAxMDYx
+MzIyWjARMQ8wDQYDVQQDDAZub2JvZHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AAQYNK3SMq3SJOtAOIKjtecJIJY8yxYNX/wGleG0Z9g90e28FfftDk9/fi2tO/8s
+lH0NRLSwpuilbMwVRDzJX0UFo1MwUTAdBgNVHQ4EFgQUhhxvJ5y3QkeCIp486HsA
+nCtfFs4wHwYDVR0jBBgwFoAUhhxvJ5y3QkeCIp486HsAnCtfFs4wDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEA3n4UFAHefJXfzs0fmDoZxpjILduw
+e68xudRvFyyzsasCIGwQjIEbhiVu4our6oRNX/arc3NGhvmJ39FdGzln7B2K
+-----END CERTIFICATE-----
+"""
+"""A certificate of nobody, whose key is gone: for settings that want a file of certificates."""
+
 
 def documents(path: Path) -> list[dict[str, Any]]:
     """The objects of a YAML file."""

@@ -3,7 +3,6 @@
 import asyncio
 import importlib
 import re
-import ssl
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from brokers import free_port
-from deployment import K8S, NAMED, ROOT, documents, imported, topics_named_in
+from deployment import AUTHORITY, K8S, NAMED, ROOT, documents, imported, topics_named_in
 from prometheus_client import CollectorRegistry
 
 from streams.access import COMPONENTS, WORKERS, Access
@@ -127,12 +126,7 @@ def variables() -> dict[str, str]:
 
 
 def test_a_worker_takes_the_settings_it_is_given(tmp_path: Path) -> None:
-    here = {}
-    for name, value in variables().items():
-        if value.startswith("/"):
-            here[name] = str(tmp_path / name)
-            (tmp_path / name).write_text("x")
-    settings = Settings.read(variables() | here)
+    settings = Settings.read(placed(variables(), tmp_path))
 
     assert settings.instance_id == "stillwatch-worker-0"
     assert settings.partitions >= worker()["spec"]["replicas"]
@@ -158,8 +152,8 @@ def component(name: str) -> tuple[dict[str, str], dict[str, Any]]:
 def placed(variables: dict[str, str], folder: Path, content: str = "x") -> dict[str, str]:
     """The same environment, with its files in a folder."""
     files = {name: folder / name for name, value in variables.items() if value.startswith("/")}
-    for path in files.values():
-        path.write_text(content)
+    for name, path in files.items():
+        path.write_text(AUTHORITY if name.endswith("TLS_CA") else content)
     return variables | {name: str(path) for name, path in files.items()}
 
 
@@ -211,10 +205,8 @@ def test_services_of_the_gateway_take_the_settings_they_are_given(
     image = dict(re.findall(r"(STILLWATCH_\w+)=([^\s\\]*)", (ROOT / "Dockerfile").read_text()))
     assert image, "what the image sets is read in a way this test does not know"
     here = placed(variables, tmp_path, f"ada {'x' * 16}")
-    there = {each: value for each, value in here.items() if not each.endswith(("TLS_CA",))}
-    for each, value in (image | there).items():
+    for each, value in (image | here).items():
         monkeypatch.setenv(each, value)
-    monkeypatch.setenv("STILLWATCH_TLS_CA", ssl.get_default_verify_paths().openssl_cafile)
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     assert container["command"][:2] == ["uvicorn", "--factory"]
     module, _, factory = container["command"][2].partition(":")
