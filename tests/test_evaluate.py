@@ -15,7 +15,7 @@ from sinks.policy import Policy
 from streams.batch import Record, read
 from streams.campaigns import Outcome as Found
 from streams.cli import main
-from streams.evaluate.arena import Job, Plan, Played, evaluate, jobs, play
+from streams.evaluate.arena import Plan, evaluate, jobs, play
 from streams.evaluate.away import GROUPS, Away, blind, given_away_by, watcher_name
 from streams.evaluate.baselines import DAILY_QUOTA, FixedRules, Prada, RateLimit
 from streams.evaluate.hydra import Campaign
@@ -32,6 +32,7 @@ from streams.evaluate.judge import (
 )
 from streams.evaluate.membership import Membership, matched
 from streams.evaluate.play import Backdrop, Sent, Table, batches, merged, sent, stripped
+from streams.evaluate.played import Job, Played
 from streams.evaluate.report import encoded, report
 from streams.evaluate.tools import moved, recordings_in, tool_name
 from streams.evaluate.watchers import Baseline, Seen, Stillwatch, Watcher, watchers

@@ -5,10 +5,10 @@ from test_campaigns import MEMBERS, campaign, settled
 from gateway.request import encode
 from models.rarity import GROUPS, KINDS
 from sinks.policy import Policy
-from streams.evaluate.arena import Job, Played
 from streams.evaluate.judge import Ledger
 from streams.evaluate.kinds import NOTHING, TAKEN, Overhears, missed, watcher_name
 from streams.evaluate.play import Sent, Table, batches
+from streams.evaluate.played import Job, Played
 from streams.evaluate.watchers import Stillwatch
 
 

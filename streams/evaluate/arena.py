@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -24,10 +24,10 @@ from ..simulate.stream import MONDAY, Stream, crowd
 from ..simulate.traces import recorded
 from .away import blind
 from .hydra import Campaign
-from .judge import Met
 from .kinds import overhearing
 from .membership import Membership
 from .play import Backdrop, Strip, Table, batches, merged, sent, stripped
+from .played import Job, Played
 from .tools import moved, recordings_in, tool_name
 from .watchers import WATCHERS, Stillwatch, watchers
 
@@ -83,28 +83,6 @@ class Plan:
             for name in names:
                 if name not in known:
                     raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
-
-
-class Job(NamedTuple):
-    """One stream to play."""
-
-    kind: Literal["honest", "recorded", "family", "crowd", "tool"]
-    seed: int
-    name: str
-
-
-class Played(NamedTuple):
-    """What came of a job: for each watcher the accounts it met, and what these accounts are.
-
-    `truth` gives an account's label (honest, lookalike, attack; crowd for the members of an honest crowd) and its kind,
-    or for an attack its family. In a family's or a crowd's job `accounts` holds bystanders too: honest accounts of the
-    backdrop. `membership` is whom the detector held to be one.
-    """
-
-    job: Job
-    accounts: Mapping[str, Mapping[str, Met]]
-    truth: Mapping[str, tuple[str, str]]
-    membership: Membership = Membership()
 
 
 def jobs(plan: Plan) -> list[Job]:

@@ -1,17 +1,15 @@
 """Groups: of attackers and of honest crowds, whom the detector took for a campaign and what they met."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 from rich.table import Table as RichTable
 
 from .judge import LADDER, THROTTLE, WATCH, Met, share_before, share_of_all_before
 from .membership import matched
+from .played import Played
 from .watchers import WATCHERS
-
-if TYPE_CHECKING:
-    from .arena import Played
 
 SPREAD: Final = 5
 """From so many accounts on a family is a campaign."""
@@ -68,17 +66,17 @@ class Gathered(msgspec.Struct, frozen=True):
     bystanders: int
 
 
-def hunted(played: Sequence["Played"]) -> list[Hunted]:
+def hunted(played: Sequence[Played]) -> list[Hunted]:
     """Families of several accounts, in the order they were played."""
     return [_hunted(one, mets) for one, mets in _sending(played, "family", "attack") if len(mets) >= SPREAD]
 
 
-def gathered(played: Sequence["Played"]) -> list[Gathered]:
+def gathered(played: Sequence[Played]) -> list[Gathered]:
     """Honest crowds, in the order they were played."""
     return [_gathered(one, mets) for one, mets in _sending(played, "crowd", "crowd")]
 
 
-def _sending(played: Sequence["Played"], kind: str, label: str) -> Iterator[tuple["Played", dict[str, Met]]]:
+def _sending(played: Sequence[Played], kind: str, label: str) -> Iterator[tuple[Played, dict[str, Met]]]:
     """The jobs of a kind, with the accounts of a label that sent something."""
     for one in played:
         if one.job.kind == kind:
@@ -86,7 +84,7 @@ def _sending(played: Sequence["Played"], kind: str, label: str) -> Iterator[tupl
             yield one, {account: met for account, met in mets.items() if one.truth[account][0] == label}
 
 
-def _hunted(one: "Played", mets: Mapping[str, Met]) -> Hunted:
+def _hunted(one: Played, mets: Mapping[str, Met]) -> Hunted:
     heights = {action: height for height, action in enumerate(LADDER, 1)}
     named = one.membership.members
     match = matched(named, mets)
@@ -109,7 +107,7 @@ def _hunted(one: "Played", mets: Mapping[str, Met]) -> Hunted:
     )
 
 
-def _gathered(one: "Played", mets: Mapping[str, Met]) -> Gathered:
+def _gathered(one: Played, mets: Mapping[str, Met]) -> Gathered:
     named = one.membership.members
     match = matched(named, mets)
     highest = max(one.membership.campaigns.values(), default=0)
@@ -129,7 +127,7 @@ def _gathered(one: "Played", mets: Mapping[str, Met]) -> Gathered:
     )
 
 
-def _bystanders(one: "Played", label: str) -> int:
+def _bystanders(one: Played, label: str) -> int:
     mets = one.accounts[WATCHERS[0]]
     return sum(met.height >= THROTTLE for account, met in mets.items() if one.truth[account][0] != label)
 

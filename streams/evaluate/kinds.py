@@ -6,7 +6,7 @@ evidence, and what a group took together, stay as they are. Nobody is replaced h
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -21,10 +21,8 @@ from ..campaigns import Campaigns
 from ..replay import Recorded
 from .judge import LADDER, Act, share_before
 from .membership import Membership, matched
+from .played import Played
 from .watchers import Seen, Stillwatch, Watcher
-
-if TYPE_CHECKING:
-    from .arena import Played
 
 NOTHING: Final = "nothing"
 
@@ -96,7 +94,7 @@ class Missed(msgspec.Struct, frozen=True):
     recall: float
 
 
-def missed(played: Sequence["Played"]) -> list[Missed]:
+def missed(played: Sequence[Played]) -> list[Missed]:
     """Every family and crowd that was played, without each row of TAKEN."""
     heights = {action: height for height, action in enumerate(LADDER, 1)}
     found = []

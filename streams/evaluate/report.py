@@ -14,11 +14,12 @@ from sinks.policy import Policy
 from sinks.rules import Budget
 
 from ..simulate.families import FAMILIES
-from .arena import EXEMPT_KIND, Plan, Played
+from .arena import EXEMPT_KIND, Plan
 from .away import GROUPS, Away, watcher_name
 from .groups import Gathered, Hunted, gathered, hunted
 from .judge import LADDER, THROTTLE, Met, days_at, interval, median_hours, share_before
 from .kinds import Missed, missed
+from .played import Played
 from .watchers import OWN, WATCHERS
 
 LOUD: Final = 20_000
