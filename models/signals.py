@@ -201,13 +201,16 @@ def newness(f: Features) -> Terms:
 
 def full_swing(f: Features) -> FloatVector:
     """How far what is served now looks like a harvest in full swing, 0 to 1: hour after hour at more than a request a
-    minute, with answers worth collecting that are single turns, or come with their probabilities.
+    minute, or thousands in one go, with answers worth collecting that are single turns, or come with their
+    probabilities.
 
     No evidence of its own: large honest jobs do the same. A policy that sees the exposure grow fast asks such an
-    account for less evidence before it slows it down or asks who it is.
+    account for less evidence before it slows it down or asks who it is. In one go: a public tool at its own pace asks
+    17,000 questions in 2.3 hours; of simulated honest batch jobs the largest has 6,500 within a day, most under 3,700.
     """
     listed = log_ramp(_shown(f, reasoning=0.0), 200, 450) * ramp(f["single_turn_share"], 0.5, 0.9)
-    return np.fmax(listed, _distilled(f)) * ramp(f["busy_hours"], 4.0, 7.0)
+    going = np.fmax(ramp(f["busy_hours"], 5.0, 7.0), log_ramp(f["requests_day"], 4_500, 8_000))
+    return np.fmax(listed, _distilled(f)) * going
 
 
 class Signal(NamedTuple):

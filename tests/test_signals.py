@@ -102,6 +102,14 @@ def test_full_swing_needs_hours_single_turns_and_answers_worth_collecting(absent
     assert full_swing(profile(**known, logprobs_share=0) | {absent: np.array([0.0])}) == 0
 
 
+@pytest.mark.parametrize(("day", "expected"), [(4_500, 0.0), (6_000, 0.5), (8_000, 1.0)])
+def test_thousands_in_one_go_are_full_swing_in_whatever_few_hours(day: float, expected: float) -> None:
+    # 6,000 is the geometric mean of 4,500 and 8,000. A tool that asks 128 a minute has sent so many within an hour.
+    known = {"single_turn_share": 1.0, "busy_hours": 1.0, "output_length": 600.0}
+    assert full_swing(profile(**known, requests_day=day))[0] == pytest.approx(expected)
+    assert full_swing(profile(**known | {"output_length": 150.0}, requests_day=day))[0] == 0
+
+
 def test_probabilities_of_more_than_a_label_are_worth_collecting_whatever_is_known_of_turns() -> None:
     known = {"single_turn_share": 0.0, "busy_hours": 8.0, "logprobs_share": 1.0}
     assert [full_swing(profile(**known, output_length=length))[0] for length in (3.0, 40.0)] == pytest.approx([0, 1])
