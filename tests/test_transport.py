@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 import pytest
 from aiokafka import ConsumerRecord
 from faust.types import TP, Message
+from stories import Raw
 from test_watch import new_watch
 
 from streams.app import create_app
@@ -223,6 +224,21 @@ async def test_records_that_come_when_the_flow_has_stopped_are_fetched_again(app
 
     assert broker.sought == ["committed"]
     assert [record.offset for record in chunk.records] == [5, 6]
+
+
+async def test_records_of_a_partition_that_moved_on_while_they_came_are_fetched_again_where_it_is_ours(
+    app: App,
+) -> None:
+    """Bare records know no topic: Faust could not even look at them."""
+    consumer, broker = await given(app, ZERO, committed={ZERO: 5})
+    broker.sought.clear()
+    gone = [cast(ConsumerRecord, Raw(b"{}", offset=7))]
+
+    assert await poll(consumer, broker, {ONE: gone, ZERO: records(ZERO, 5)}) == []
+    [chunk] = chunks(await poll(consumer, broker, {ZERO: records(ZERO, 5)}))
+
+    assert broker.sought == ["committed"]
+    assert [record.offset for record in chunk.records] == [5]
 
 
 async def test_a_partition_without_a_commit_goes_back_to_its_beginning(app: App) -> None:

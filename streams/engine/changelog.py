@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from streams.settings import Settings
 from streams.topics import Topic
 
+from .bare import make_bare
 from .outbox import delivered
 
 Rows: TypeAlias = Iterable[tuple[str, bytes | None]]
@@ -103,6 +104,7 @@ class Changelog:
         newest: dict[bytes, tuple[bytes, bytes | None]] = {}
         disordered: set[bytes] = set()
         async with self._consumer() as consumer:
+            make_bare(consumer, {self._topic})
             tp = TopicPartition(self._topic, partition)
             # Asked before anything is fetched: behind an empty fetch the answer would wait half a second.
             start = (await consumer.beginning_offsets([tp]))[tp]

@@ -7,6 +7,7 @@ from typing import Final
 from aiokafka import ConsumerRecord
 
 from sinks.policy import Policy
+from streams.batch import Record
 from streams.campaigns import Campaigns, Outcome
 from streams.topics import CAMPAIGNS, FEEDBACK, LINKS, STANDINGS
 
@@ -86,7 +87,7 @@ class LinksPartition(Partition[Campaigns]):
             count += outcome.links + outcome.reports
         return count
 
-    async def _take_in(self, records: Sequence[ConsumerRecord]) -> Outcome:
+    async def _take_in(self, records: Sequence[Record]) -> Outcome:
         """In a thread: a look at a quarter of a million accounts takes seconds, and requests do not wait for it."""
         work = asyncio.ensure_future(asyncio.to_thread(self.memory.process, records))
         try:

@@ -19,7 +19,10 @@ from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage, Message
 
+from streams.batch import Record
+
 from .acks import Acks, Span
+from .bare import make_bare
 
 GATHER_BYTES: Final = 262_144
 """A broker answers a fetch once it has so much for us, some 1,500 compressed requests of all partitions, ..."""
@@ -33,7 +36,7 @@ class Chunk:
     """Raw records of one partition in offset order. Set `span.done` when nothing of them can be lost."""
 
     tp: TP
-    records: list[ConsumerRecord]
+    records: list[Record]
     span: Span
 
 
@@ -92,6 +95,11 @@ class _Thread(stock.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = GATHER_MS
         return consumer
 
+    async def on_start(self) -> None:
+        """Connect; records that go into chunks stay as they were unpacked."""
+        await super().on_start()
+        make_bare(self._ensure_consumer(), cast(App, self.app).batching.topics)
+
 
 class Consumer(stock.Consumer):
     """Faust's consumer with chunks, their own acks, and a drain with a deadline."""
@@ -124,6 +132,9 @@ class Consumer(stock.Consumer):
             await self._fetch_again()
         records, _ = await self._wait_next_records(timeout)
         if not records or self.should_stop:
+            return
+        if any(tp.topic in self.app.batching.topics and tp not in self.acks for tp in records):
+            self._dropped = True  # a partition moved on while they came: nobody here makes messages of its bare records
             return
         generation = self.app.consumer_generation_id
         for tp, message in self._messages(records):
@@ -158,7 +169,7 @@ class Consumer(stock.Consumer):
                 if piece:
                     yield tp, self._to_chunk(tp, piece)
 
-    def _to_chunk(self, tp: TP, records: list[ConsumerRecord]) -> ConsumerMessage:
+    def _to_chunk(self, tp: TP, records: list[Record]) -> ConsumerMessage:
         first, last = records[0], records[-1]
         span = self.acks[tp].fetched(first.offset, last.offset, self.app.batching.clock())
         message = ConsumerMessage(
@@ -166,7 +177,7 @@ class Consumer(stock.Consumer):
             partition=tp.partition,
             offset=last.offset,
             timestamp=last.timestamp / 1000,
-            timestamp_type=last.timestamp_type,
+            timestamp_type=0,  # nobody asks a chunk
             headers=None,
             key=None,
             value=cast(bytes, Chunk(tp, records, span)),
