@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.detector import FloatVector
+from models.detector import BoolVector, FloatVector
 from sinks.policy import Policy
 
 from .profiles import TOTALS, VOLUMES, Block
@@ -26,9 +26,9 @@ class Crowd:
         self._sums = self._faded(at) + served
         self._at = max(self._at, at)
 
-    def add_profiles(self, block: Block, at: int) -> None:
-        """Count what profiles remember of their day; what they do not remember by day, the cost, stays out."""
-        kept = np.exp(-np.maximum(at - block["at"], 0) / (SPANS_SECONDS[_DAY] * 1000.0))
+    def add_profiles(self, block: Block, who: BoolVector, at: int) -> None:
+        """Count what some profiles remember of their day; what they do not remember by day, the cost, stays out."""
+        kept = who * np.exp(-np.maximum(at - block["at"], 0) / (SPANS_SECONDS[_DAY] * 1000.0))
         volumes = (block["volumes"][:, _DAY] * kept[:, None]).sum(axis=0)
         served = np.zeros(len(TOTALS))
         served[: len(_OF_VOLUMES)] = volumes[_OF_VOLUMES]

@@ -15,7 +15,6 @@ from sinks.policy import Policy, Ruling, Rungs
 from . import trust
 from .crowd import Crowd
 from .profiles import TOTALS, Block, moment
-from .whole import pick
 
 WATCH: Final = ACTIONS.index("watch")
 THROTTLE: Final = ACTIONS.index("throttle")
@@ -58,7 +57,7 @@ class Ladder:
     def restore(self, block: Block, now: int) -> None:
         """Take up again what can be told from profiles: what the crowd was served, and whether the brake is pulled."""
         self.now = max(self.now, now)
-        self.crowd.add_profiles(pick(block, (block["at"] > 0) & trust.unverified(block, self.policy)), self.now)
+        self.crowd.add_profiles(block, (block["at"] > 0) & trust.unverified(block, self.policy), self.now)
         shadowed = block["shadowed"] & (block["rung"] > 0)
         if shadowed.any() and self.policy.brake is not None:
             pulled_at = int(block["ruled_at"][shadowed].max())

@@ -348,8 +348,7 @@ class Pipeline:
         `accounts` says how many there will be in all, where that is known: room is then made once.
         """
         self.profiles.reserve(accounts)
-        places = self.profiles.restore(rows)
-        restored = self.profiles.pick(places)
+        places, restored = self.profiles.restore(rows)
         self.event_at = max(self.event_at, int(restored["at"].max(initial=0)))
         self._watched_since = min(self._watched_since, int(restored["first_at"].min(initial=_NEVER)))
         self._ladder.restore(restored, self.event_at)

@@ -1,6 +1,6 @@
 """Profile: what we remember of one account."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -326,6 +326,25 @@ def unpacked(raw: bytes) -> Block:
     return profiles
 
 
+def _as_today(rows: Mapping[str, bytes]) -> Block | None:
+    """Profiles if all of them are stored as they are written today: tens of thousands are not looked at one by one."""
+    if not set(map(len, rows.values())) <= {STORED.itemsize}:
+        return None
+    stored = np.frombuffer(b"".join(rows.values()), dtype=STORED)
+    profiles: Block = stored["profile"]
+    return profiles if (stored["layout"] == LAYOUT).all() else None
+
+
+def _today(account: str, row: bytes) -> bytes:
+    """A stored row as it is written today. Raises ValueError when it is of no known layout or length."""
+    if len(row) == STORED.itemsize and row[:8] == _THIS_LAYOUT:
+        return row
+    try:
+        return brought_up(row)
+    except ValueError as error:
+        raise ValueError(f"stored profile of account {account!r}: {error}") from error
+
+
 class Profiles(Rows):
     """The profiles of one partition: a table with one row an account, and where each account's row is.
 
@@ -407,25 +426,19 @@ class Profiles(Rows):
         """
         return self.stored(packed)
 
-    def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> IntVector:
+    def restore(self, rows: Iterable[tuple[str, bytes | None]]) -> tuple[IntVector, Block]:
         """Take rows that `changed` once gave, all at once; a later row of the same account wins, None removes it.
 
-        Rows of an earlier layout are brought up to date. Returns where they are now. Raises ValueError for a row of a
-        layout or length that is not known: none is ever misread.
+        Rows of an earlier layout are brought up to date. Returns where they are now, and a copy of them that cannot be
+        written to. Raises ValueError for a row of a layout or length that is not known: none is ever misread.
         """
         newest = {account: row for account, row in dict(rows).items() if row is not None}
-        # Tens of thousands of rows are looked at one by one only when one of them is not as they are written today.
-        if not {(len(row), row[:8]) for row in newest.values()} <= {(STORED.itemsize, _THIS_LAYOUT)}:
-            for account, row in newest.items():
-                if len(row) != STORED.itemsize or row[:8] != _THIS_LAYOUT:
-                    try:
-                        newest[account] = brought_up(row)
-                    except ValueError as error:
-                        raise ValueError(f"stored profile of account {account!r}: {error}") from error
-        stored = np.frombuffer(b"".join(newest.values()), dtype=STORED)
+        block = _as_today(newest)
+        if block is None:
+            block = unpacked(b"".join(_today(account, row) for account, row in newest.items()))
         places = self.rows(newest)
-        whole.put(self.table, places, stored["profile"])
-        return places
+        whole.put(self.table, places, block)
+        return places, block
 
     def begin_anew(self) -> None:
         """Let profiles hold nothing of topics whose offsets begin anew; `changed` then gives them all."""

@@ -24,9 +24,7 @@ def lowered(rows: Sequence[tuple[str, bytes]], number: int) -> list[bytes]:
     """
     if number not in known_layouts():
         raise StateError(f"layout {number} is not known; known: {', '.join(map(str, known_layouts()))}")
-    profiles = Profiles()
-    places = profiles.restore(rows)
-    block = profiles.pick(places)
+    _, block = Profiles().restore(rows)
     if number == LAYOUT:
         stored = np.empty(len(block), dtype=STORED)
         stored["profile"] = block

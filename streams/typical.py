@@ -10,7 +10,7 @@ from models.histogram import DecayedHistogram
 from models.signals import WORDS
 
 from .features import features, matrix, unscaled
-from .profiles import Profiles
+from .profiles import Block, Profiles
 from .whole import pick
 
 ROUND_REQUESTS: Final = 2_048
@@ -18,6 +18,10 @@ ROUND_REQUESTS: Final = 2_048
 
 ROUND_PROFILES: Final = 128
 """Profiles in one look."""
+
+RESTORED_PROFILES: Final = 512
+"""At least so many, if there are, in the look after a restore: a median of theirs has, nineteen times of twenty, 46 to
+54 % of all below it."""
 
 _ENOUGH: Final = 200
 """Profiles to have learned from before a median is called typical."""
@@ -51,13 +55,16 @@ class Typical:
         self._look(profiles)
 
     def look_again(self, profiles: Profiles) -> None:
-        """Look at enough profiles to know what is typical, after they were restored."""
+        """Look at enough profiles to know what is typical, from all over the table, after they were restored."""
         if profiles.height:
-            self._look(profiles, 16 * ROUND_PROFILES)
+            self._learn(profiles.table[: profiles.height : max(1, profiles.height // RESTORED_PROFILES)])
 
-    def _look(self, profiles: Profiles, count: int = ROUND_PROFILES) -> None:
-        some = profiles.table[self._next : min(self._next + count, profiles.height)]
+    def _look(self, profiles: Profiles) -> None:
+        some = profiles.table[self._next : min(self._next + ROUND_PROFILES, profiles.height)]
         self._next = (self._next + len(some)) % profiles.height
+        self._learn(some)
+
+    def _learn(self, some: Block) -> None:
         some = pick(some, some["at"] > 0)
         self._histogram.learn_many(matrix(features(some), self._names))
         self._learned += len(some)
