@@ -59,8 +59,13 @@ class Rows:
 
     def reserve(self, accounts: int) -> None:
         """Make room for so many accounts at once, rather than bit by bit."""
-        if accounts > len(self.table):
+        if accounts <= len(self.table):
+            return
+        if self._names:
             self._grow(accounts)
+        else:
+            # Nothing to keep: a new table is written once, and comes in large pages; one that grows does neither.
+            self.table, self._dirty = self._blank(accounts), np.zeros(accounts, dtype=bool)
 
     def pick(self, rows: IntVector) -> npt.NDArray[np.void]:
         """A copy of some rows."""

@@ -229,6 +229,19 @@ def test_the_table_grows_and_keeps_what_it_holds() -> None:
     assert (profiles.table["offset"][2_000:] == -1).all()
 
 
+def test_room_made_at_once_is_blank_and_what_is_there_stays() -> None:
+    profiles = Profiles()
+    profiles.reserve(1_000)
+    assert len(profiles.table) == 1_000
+    assert (profiles.table["offset"] == -1).all()
+
+    again = observed([request("ada")])
+    again.reserve(1_000)
+    assert len(again.table) >= 1_000
+    assert again.table["offset"][:2].tolist() == [0, -1]
+    assert [account for account, _ in again.changed()] == ["ada"]
+
+
 def test_an_account_silent_for_five_weeks_is_forgotten_with_a_tombstone() -> None:
     profiles = observed([request("ada"), request("bob", at=T0 + 20 * DAY)])
     profiles.changed()
