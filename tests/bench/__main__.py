@@ -254,8 +254,9 @@ def _shelf(profiles: int, environment: dict[str, str]) -> Shelf:
 def _show(bench: Bench, console: Console) -> None:
     console.print(_contest_table(bench))
     if bench.restore:
-        speed = bench.restore.profiles / bench.restore.seconds
-        console.print(f"{bench.restore.profiles:,} profiles restored from the changelog: {speed:,.0f}/s")
+        profiles, speed = bench.restore.profiles, bench.restore.profiles / bench.restore.seconds
+        spent = bench.restore.cpu_seconds / profiles * 1e6
+        console.print(f"{profiles:,} profiles restored from the changelog: {speed:,.0f}/s, {spent:.1f} µs of CPU each")
     for shelf in bench.shelves:
         console.print(
             f"{shelf.profiles:,} profiles: {shelf.bytes_each:,.0f} bytes each, restored at "

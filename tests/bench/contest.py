@@ -77,7 +77,7 @@ class Meter:
     def begin(self) -> None:
         """Call when records are at hand; all but the first call do nothing."""
         if not self.seen:
-            self._began_at, self._began, self._cpu = time.time(), time.perf_counter(), _cpu_seconds()
+            self._began_at, self._began, self._cpu = time.time(), time.perf_counter(), cpu_seconds()
 
     def add(self, records: int) -> bool:
         """Count records that are done. True when these were the last: the report is written."""
@@ -87,7 +87,7 @@ class Meter:
         run = Run(
             records=self.seen,
             seconds=time.perf_counter() - self._began,
-            cpu_seconds=_cpu_seconds() - self._cpu,
+            cpu_seconds=cpu_seconds() - self._cpu,
             peak_mb=peak_mb(),
             began_at=self._began_at,
             verdicts=self.verdicts,
@@ -146,6 +146,7 @@ def _fail(module: str, status: int, log: Path) -> NoReturn:
     raise ContestError("\n".join([f"{module} ended with status {status} and no report:", *last]))
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """CPU time of all threads of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
