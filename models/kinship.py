@@ -19,24 +19,18 @@ from scipy.sparse.csgraph import connected_components  # type: ignore[import-unt
 
 from .belonging import Crowd, Kin, belonging, with_setup
 from .detector import BoolVector, IntVector
+from .pairs import pairs
 from .rarity import (
-    COHORT,
     GROUP_OF,
-    GROUPS,
     LEAST_OWNERS,
-    MANNER,
     SOFTWARE,
     Rarity,
     Ties,
     different,
-    distinct,
+    holders,
     rarity,
     tells,
 )
-
-SETUP: Final = np.array([SOFTWARE, MANNER])
-"""A day is coarse: it makes a pair with these groups only, where so many newcomers with one setup are more than chance.
-"""
 
 SURPRISE: Final = 9.0
 """Nats by which the owners of a pair must exceed what chance explains. With millions of pairs under test, e^-9 each
@@ -44,13 +38,6 @@ leaves some by chance; they are small, and the campaign's own evidence judges th
 
 PURITY: Final = 0.1
 """The most of a pair's owners that chance may explain."""
-
-BUCKET_BITS: Final = 22
-"""Four million buckets, over which pairs are spread by Fibonacci hashing (Knuth, "The Art of Computer Programming",
-volume 3, section 6.4)."""
-
-PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time": 6, "manner": 2}
-"""How many telling traits of each group an account brings into pairs."""
 
 
 def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity | None = None) -> list[Kin]:
@@ -65,7 +52,7 @@ def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity
         return []
     account, trait = ties.account[chosen], found.of[chosen]
     held_old = ties.old[chosen] & established[account]
-    pair, holder, old = _pairs(account, trait, held_old, found)
+    pair, holder, old = pairs(account, trait, held_old, found)
     if not len(pair):
         return []
     known = np.zeros(len(established), dtype=bool)
@@ -73,58 +60,6 @@ def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity
     crowd = Crowd(owner, int(owner.max()) + 1, established, float(established[known].mean()))
     joined = _surprising(pair, holder, old, crowd, found)
     return _components(joined, pair, holder, ties, crowd, found, telling)
-
-
-def _pairs(
-    account: IntVector, trait: IntVector, old: BoolVector, found: Rarity
-) -> tuple[npt.NDArray[np.int64], IntVector, BoolVector]:
-    """Pairs of telling traits of different groups that one account holds: (pair as trait * size + trait, account, both
-    held for long)."""
-    group = GROUP_OF[found.kind[trait]]
-    # The traits that most owners share first: a pair of two of them is where a group shows.
-    order = np.lexsort((-found.owners[trait], group, account))
-    account, trait, old, group = account[order], trait[order], old[order], group[order]
-    fresh = np.ones(len(account), dtype=bool)
-    fresh[1:] = (account[1:] != account[:-1]) | (group[1:] != group[:-1])
-    starts = np.flatnonzero(fresh)
-    rank = np.arange(len(account)) - starts[np.cumsum(fresh) - 1]
-    rows, row = np.unique(account, return_inverse=True)
-    widths = np.array([PAIRED[name] for name in GROUPS])
-    ends = np.cumsum(widths)
-    # One row a place of a group, one column an account: pairs of places are then compared in one stretch of memory.
-    table = np.full((int(ends[-1]), len(rows)), -1, dtype=np.int64)
-    held = np.zeros(table.shape, dtype=bool)
-    fits = rank < widths[group]
-    place = (ends - widths)[group] + rank
-    table[place[fits], row[fits]] = trait[fits]
-    held[place[fits], row[fits]] = old[fits]
-    several = (np.add.reduceat(table >= 0, ends - widths, axis=0) > 0).sum(axis=0) >= 2
-    table, held, rows = table[:, several], held[:, several], rows[several]
-    size = len(found.trait)
-    shown = table >= 0
-    fine = shown & (found.kind[table] != COHORT)
-    beyond = np.repeat(ends, widths).tolist()
-    # What the other place of a pair allows.
-    allowed = [shown if setup else fine for setup in np.repeat(np.isin(np.arange(len(GROUPS)), SETUP), widths)]
-    pairs, holders, olds = [], [], []
-    for i in range(len(table)):
-        for j in range(beyond[i], len(table)):
-            both = np.flatnonzero(allowed[j][i] & allowed[i][j])
-            pairs.append(table[i, both] * size + table[j, both])
-            holders.append(rows[both])
-            olds.append(held[i, both] & held[j, both])
-    pair = np.concatenate(pairs)
-    shared = np.flatnonzero(_often(pair))
-    return pair[shared], np.concatenate(holders)[shared], np.concatenate(olds)[shared]
-
-
-def _often(pair: npt.NDArray[np.int64]) -> BoolVector:
-    """Which pairs may come LEAST_OWNERS times. Most are one account's own: counted in buckets none that comes so often
-    is missed, and few are left to sort."""
-    spread = pair.view(np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15) >> np.uint64(64 - BUCKET_BITS)
-    bucket = spread.view(np.int64)
-    often: BoolVector = (np.bincount(bucket, minlength=1 << BUCKET_BITS) >= LEAST_OWNERS)[bucket]
-    return often
 
 
 def _surprising(
@@ -139,8 +74,8 @@ def _surprising(
     Of n owners where e are expected, n log(n / e) - (n - e) is the log-likelihood ratio of two Poisson counts.
     """
     unique, of = np.unique(pair, return_inverse=True)
-    owners = distinct(of, crowd.owner[holder], len(unique))
-    background = distinct(of[old], crowd.owner[holder[old]], len(unique))
+    owners = holders(of, holder, crowd.owner, len(unique))
+    background = holders(of[old], holder[old], crowd.owner, len(unique))
     one, other = unique // len(found.trait), unique % len(found.trait)
     old_crowd = max(different(crowd.owner[crowd.established]), 1)
     by_chance = np.exp(-found.weight[one] - found.weight[other])

@@ -105,16 +105,16 @@ class Rarity(NamedTuple):
 
 def rarity(ties: Ties, owner: IntVector, established: BoolVector) -> Rarity:
     """How rare each trait is. `owner` numbers the owner of each account from 0, `established` marks the background."""
-    trait, first, of = np.unique(ties.trait, return_index=True, return_inverse=True)
-    kind = ties.kind[first]
-    own = owner[ties.account]
-    owners = distinct(of, own, len(trait))
-    old = established[ties.account] & ties.old
-    background = distinct(of[old], own[old], len(trait))
+    trait, of = np.unique(ties.trait, return_inverse=True)
+    kind = np.empty(len(trait), dtype=ties.kind.dtype)
+    kind[of[::-1]] = ties.kind[::-1]  # the first of equal traits is written last; `unique` takes twice as long for it
+    owners = holders(of, ties.account, owner, len(trait))
     seen = established[ties.account]
-    crowd = distinct(ties.kind[seen], own[seen], len(NAMES))
+    old = seen & ties.old
+    background = holders(of[old], ties.account[old], owner, len(trait))
+    own = owner[ties.account]
+    everybody, crowd = _showing(ties.kind, own), _showing(ties.kind[seen], own[seen])
     share = (background + 0.5) / (crowd[kind] + 1.0)
-    everybody = distinct(ties.kind, own, len(NAMES))
     share = np.where(PASSING[kind], np.maximum(share, (owners + 0.5) / (everybody[kind] + 1.0)), share)
     weight = np.where(crowd[kind] >= LEAST_BACKGROUND, np.maximum(-np.log(share), 0.0), 0.0)
     program = np.isin(kind, PROGRAM) | ((kind == SYSTEM) & (owners < EVERYBODYS * everybody[kind]))
@@ -125,6 +125,22 @@ def tells(weight: FloatVector, kind: IntVector) -> BoolVector:
     """What tells something. What many do today may still be more than chance together with something else."""
     telling: BoolVector = (weight >= TELLING) | (PASSING[kind] & (weight > 0))
     return telling
+
+
+def holders(of: IntVector, account: IntVector, owner: IntVector, size: int) -> IntVector:
+    """Different owners for each value of `of` below `size`, given the accounts that hold it, none twice. An account
+    that is its owner's only one needs but to be counted, and most are."""
+    several = (np.bincount(owner)[owner] > 1)[account]
+    counts: IntVector = np.bincount(of[~several], minlength=size)
+    return counts + distinct(of[several], owner[account[several]], size)
+
+
+def _showing(kind: IntVector, own: IntVector) -> IntVector:
+    """Different owners that show something of each kind."""
+    shows = np.zeros((len(NAMES), int(own.max(initial=-1)) + 1), dtype=bool)
+    shows[kind, own] = True
+    counts: IntVector = np.count_nonzero(shows, axis=1)
+    return counts
 
 
 def distinct(of: IntVector, own: IntVector, size: int) -> IntVector:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.belonging import Kin
 from models.kinship import kindred
-from models.rarity import KINDS, LEAST_OWNERS, NAMES, Ties, rarity
+from models.rarity import KINDS, LEAST_OWNERS, NAMES, Ties, holders, rarity
 
 SETTLED = 200
 """Accounts of the background; each has a place, a card, a client and a first day; the settings are one of four."""
@@ -227,6 +227,16 @@ def test_the_weight_of_a_trait_is_the_log_of_its_share_of_the_background() -> No
     weight = dict(zip(found.trait.tolist(), found.weight.tolist(), strict=True))
     assert weight[10] == -np.log(50.5 / 201)  # a quarter of 200
     assert weight[1_000] == -np.log(1.5 / 201)
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=9, max_size=9),
+    st.sets(st.tuples(st.integers(0, 5), st.integers(0, 8))),
+)
+def test_accounts_of_one_owner_hold_a_trait_once(owner: list[int], held: set[tuple[int, int]]) -> None:
+    of, account = np.array(sorted(held), dtype=np.int64).reshape(-1, 2).T
+    by_hand = [len({owner[account] for trait, account in held if trait == one}) for one in range(6)]
+    assert holders(of, account, np.array(owner), 6).tolist() == by_hand
 
 
 def test_an_account_keeps_traits_of_every_kind_but_those_worked_out_from_its_profile() -> None:
