@@ -104,9 +104,8 @@ class Sources:
         """The region of each mean in each of BANDS divisions of the space: (accounts, BANDS)."""
         balanced = placed / np.sqrt(self.between)
         signs = balanced @ self._planes[: placed.shape[1]] > 0
-        bits = signs.reshape(len(placed), BANDS, BITS) << np.arange(BITS)
-        regions: npt.NDArray[np.int64] = bits.sum(axis=2)
-        return regions
+        bits = np.packbits(signs.reshape(len(placed), BANDS, BITS), axis=2, bitorder="little")
+        return bits[:, :, 0].astype(np.int64)
 
     def log_bayes_factor(
         self, one: FloatMatrix, other: FloatMatrix, n_one: FloatVector, n_other: FloatVector

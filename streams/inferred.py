@@ -12,14 +12,19 @@ import numpy as np
 from models.detector import BoolVector, IntVector
 from models.manner import LEAST_ASKED, Manner, within
 from models.rarity import NAMES, Ties
-from models.same_source import LEAST_PROMPTS, Sources
+from models.same_source import BANDS, BITS, LEAST_PROMPTS, Sources
 
 from .distinct import Hashes, mix
-from .portrait import bare_questions, topics
+from .portrait import bare_questions, effective_prompts, topics
 from .profiles import Block
 
 _ELSEWHERE: Final = np.uint64(0xE15E_3E1E)
 """The manner of the others."""
+
+_REGIONS: Final = mix(
+    ((np.arange(BANDS)[:, None] << 32) + np.arange(1 << BITS) + 1).astype(np.uint64) ^ np.uint64(0x7090_1C5E)
+)
+"""The trait of each region of each band."""
 
 _NOBODY: Final[tuple[IntVector, Hashes]] = (np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
@@ -29,15 +34,14 @@ def topic_ties(profiles: Block, told: BoolVector, newcomer: BoolVector, sources:
 
     `told` says which profiles hold what an account may be judged by.
     """
-    means, prompts = topics(profiles)
+    prompts = effective_prompts(profiles)
     rows = np.flatnonzero(told & (prompts >= LEAST_PROMPTS))
-    sources.fit(means[rows], prompts[rows])
+    means = topics(profiles, rows)
+    sources.fit(means, prompts[rows])
     if not len(rows) or not len(sources.between):
         return _ties("topic", *_NOBODY, newcomer)
-    regions = sources.regions(sources.place(means[rows]))
-    bands = np.arange(regions.shape[1])
-    trait = mix(((bands << 32) + regions + 1).astype(np.uint64).ravel() ^ np.uint64(0x7090_1C5E))
-    return _ties("topic", np.repeat(rows, len(bands)), trait, newcomer)
+    regions = sources.regions(sources.place(means))
+    return _ties("topic", np.repeat(rows, BANDS), _REGIONS[np.arange(BANDS), regions].ravel(), newcomer)
 
 
 def manner_ties(

@@ -15,6 +15,7 @@ from .acquaintances import reported
 from .features import Features, features
 from .pooled import pooled
 from .profiles import STRANDED, Block
+from .quantile import quantile
 from .traits import strand_of_trait
 from .whole import pick
 from .windows import WEEK
@@ -123,12 +124,18 @@ def _shared_strands(kin: Kin) -> list[int]:
     return [int(strand) for strand in strand_of_trait(np.array(shared, dtype=np.uint64))]
 
 
-def topics(profiles: Block) -> tuple[npt.NDArray[np.float64], FloatVector]:
-    """The mean topic of each profile (profiles, 64) and its effective number of prompts, (sum w)^2 / sum w^2."""
+def effective_prompts(profiles: Block) -> FloatVector:
+    """How many prompts the mean topic of each profile comes from, (sum w)^2 / sum w^2."""
     total, squares = profiles["topic_weights"].T
-    prompts = np.where(squares > 0, total * total / np.maximum(squares, 1e-12), 0.0)
-    means = profiles["topic"].astype(np.float64) / np.maximum(total, 1e-12)[:, None]
-    return means, prompts
+    prompts: FloatVector = np.where(squares > 0, total * total / np.maximum(squares, 1e-12), 0.0)
+    return prompts
+
+
+def topics(profiles: Block, rows: IntVector) -> npt.NDArray[np.float64]:
+    """The mean topic of some of the profiles: (rows, 64)."""
+    means: npt.NDArray[np.float64] = profiles["topic"][rows].astype(np.float64)
+    means /= np.maximum(profiles["topic_weights"][rows, :1], 1e-12)
+    return means
 
 
 def bare_questions(profiles: Block, now: int) -> tuple[FloatMatrix, FloatVector]:
@@ -161,13 +168,13 @@ def _sharing(groups: Sequence[Kin]) -> tuple[FloatVector, FloatVector]:
 def _sameness(profiles: Block, group: IntVector, count: int, sources: Sources) -> FloatVector:
     """The mean log Bayes factor that a member draws from what the rest of its group draws from; each is bounded to 4,
     so that no member decides alone. NaN with fewer than three that have prompts enough."""
-    means, prompts = topics(profiles)
+    prompts = effective_prompts(profiles)
     enough = np.flatnonzero(prompts >= LEAST_PROMPTS)
     result = np.full(count, np.nan)
     if not len(enough) or not len(sources.between):
         return result
-    means, prompts, group = means[enough], prompts[enough], group[enough]
-    placed = sources.place(means)
+    prompts, group = prompts[enough], group[enough]
+    placed = sources.place(topics(profiles, enough))
     total = np.zeros((count, placed.shape[1]))
     np.add.at(total, group, placed * prompts[:, None])
     size = np.bincount(group, weights=prompts, minlength=count)
@@ -229,7 +236,7 @@ def _spread(values: FloatVector, group: IntVector, count: int) -> tuple[FloatVec
     order = known[np.lexsort((values[known], group[known]))]
     starts = np.searchsorted(group[order], np.arange(count))
     ends = np.searchsorted(group[order], np.arange(count), side="right")
-    for row in np.flatnonzero(ends - starts >= 3).tolist():
-        low, middle[row], high = np.quantile(values[order[starts[row] : ends[row]]], (0.16, 0.5, 0.84))
-        spread[row] = (high - low) / 2
+    rows = np.flatnonzero(ends - starts >= 3)
+    low, middle[rows], high = (quantile(values[order], starts[rows], ends[rows], part) for part in (0.16, 0.5, 0.84))
+    spread[rows] = (high - low) / 2
     return middle, spread
