@@ -190,12 +190,13 @@ class Acquaintances(Rows):
         """All live links as columns; `now` and `old_before` in ms UTC."""
         table = self.table[: self.height]
         minute = now // MINUTE_MS
-        cleared = table["cleared_at"] // MINUTE_MS
-        live = (table["seen"] > minute - LINK_DAYS * 1_440) & (table["seen"] > 0)
-        live &= table["since"] >= cleared[:, None]
-        account, slot = np.nonzero(live)
-        old = table["since"][account, slot] <= old_before // MINUTE_MS
-        return Ties(account, KIND_OF_SLOT[slot], table["trait"][account, slot], old)
+        seen, since = table["seen"], table["since"]
+        live = seen > max(minute - LINK_DAYS * 1_440, 0)
+        cleared = np.flatnonzero(table["cleared_at"])
+        live[cleared] &= since[cleared] >= table["cleared_at"][cleared, None] // MINUTE_MS
+        account = np.repeat(np.arange(len(table)), np.count_nonzero(live, axis=1))
+        kind = np.broadcast_to(KIND_OF_SLOT, live.shape)[live]
+        return Ties(account, kind, table["trait"][live], since[live] <= old_before // MINUTE_MS)
 
     def sweep(self, now: int) -> int:
         """Forget accounts whose every link has expired, and the surplus; how many went."""

@@ -382,15 +382,23 @@ class Campaigns:
         members: IntVector = np.flatnonzero(self.known.table["campaign"][: self.known.height] == campaign.number)
         return members
 
+    def _rosters(self) -> dict[int, IntVector]:
+        """The members of every campaign, by its number."""
+        campaign = self.known.table["campaign"][: self.known.height]
+        held = np.flatnonzero(campaign)
+        held = held[np.argsort(campaign[held], kind="stable")]
+        numbers, starts = np.unique(campaign[held], return_index=True)
+        return dict(zip(numbers.tolist(), np.split(held, starts[1:]), strict=True)) if len(held) else {}
+
     def _weigh(self, now: int, began: int, present: BoolVector, outcome: Outcome) -> None:
         """Score every campaign on all of its members, and decide."""
         table = self.known.table
         held = np.flatnonzero(table["campaign"][: self.known.height])
         strayed = held[table["joined_at"][held] < now - STAY_MS]
         self._release(strayed, outcome)
-        kin = []
+        kin, rosters = [], self._rosters()
         for campaign in list(self.found.values()):
-            members = self._members(campaign)
+            members = rosters.get(campaign.number, strayed[:0])
             if len(members) < 2:
                 self._release(members, outcome)
                 self._end(campaign, outcome)
