@@ -20,7 +20,9 @@ from .rarity import (
     Rarity,
     Ties,
     different,
-    distinct,
+    holders,
+    numbered,
+    showing,
     tells,
 )
 
@@ -62,25 +64,26 @@ class Kin(NamedTuple):
 
 
 def belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin | None:
-    """A group from the ties of its accounts: what its owners share, and how likely each account is one of them.
+    """A group from the ties of its accounts, which are in the order of accounts: what its owners share, and how likely
+    each account is one of them.
 
     Naive Bayes over the groups of kinds: in each the trait that speaks loudest for or against, log(share of the group
     / share of the background); what an account lacks is no evidence, what it has instead is. What it showed when it was
     background is its own, and in a group of newcomers who has been around for long is likely no member.
     """
     account, trait = ties.account[part], found.of[part]
-    owner = crowd.owner[account]
-    members, row = np.unique(account, return_inverse=True)
-    owners = different(owner)
+    members, row = numbered(account)
+    numbers, owner = np.unique(crowd.owner[members], return_inverse=True)
+    owners = len(numbers)
     if owners < LEAST_OWNERS:
         return None
     traits, of = np.unique(trait, return_inverse=True)
-    holders = distinct(of, owner, len(traits))
+    held_by = holders(of, row, owner, len(traits))
     kind = found.kind[traits]
-    with_kind = distinct(kind[of], owner, len(NAMES))
-    share = holders / np.maximum(with_kind[kind], 1)
+    with_kind = showing(kind[of], owner[row])
+    share = held_by / np.maximum(with_kind[kind], 1)
     background = np.exp(-found.weight[traits])
-    telling = tells(found.weight[traits], kind) & (holders >= LEAST_OWNERS)
+    telling = tells(found.weight[traits], kind) & (held_by >= LEAST_OWNERS)
     speaks = np.where(telling, np.log(np.maximum(share, 1e-9) / background), 0.0)
     own = ties.old[part] & crowd.established[account]
     said = _speaking(row, kind[of], np.where(own, 0.0, np.maximum(speaks[of], 0.0)), len(members))
@@ -97,7 +100,7 @@ def belonging(part: IntVector, ties: Ties, crowd: Crowd, found: Rarity) -> Kin |
     odds = (_loudest(said) + against).sum(axis=1) + np.where(settled, np.log(among / usual), new)
     probability = 1.0 / (1.0 + np.exp(-np.clip(odds + np.log(owners / crowd.size), -30, 30)))
     kept = (probability >= MEMBER) & (independent >= 2)
-    if different(crowd.owner[members[kept]]) < LEAST_OWNERS:
+    if different(owner[kept]) < LEAST_OWNERS:
         return None
     order = np.argsort(-share * telling, kind="stable")[:32]
     shared = [
@@ -119,7 +122,7 @@ def _speaking(row: IntVector, kind: IntVector, speaks: FloatVector, members: int
     mean are views of one thing, so it is what they say on average, not the best of several tries. Given are the
     account, the kind and the weight of each tie."""
     said = np.zeros((members, len(NAMES)))
-    np.maximum.at(said, (row, kind), speaks)
+    np.maximum.at(said.reshape(-1), row * len(NAMES) + kind, speaks)  # in one dimension numpy is ten times as fast
     view = kind == TOPIC
     views = np.maximum(np.bincount(row[view], minlength=members), 1)
     said[:, TOPIC] = np.log(np.maximum(np.bincount(row[view], np.exp(speaks[view]), members) / views, 1.0))

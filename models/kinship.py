@@ -28,6 +28,7 @@ from .rarity import (
     Ties,
     different,
     holders,
+    numbered,
     rarity,
     tells,
 )
@@ -58,80 +59,72 @@ def kindred(ties: Ties, owner: IntVector, established: BoolVector, found: Rarity
     known = np.zeros(len(established), dtype=bool)
     known[ties.account] = True
     crowd = Crowd(owner, int(owner.max()) + 1, established, float(established[known].mean()))
-    joined = _surprising(pair, holder, old, crowd, found)
-    return _components(joined, pair, holder, ties, crowd, found, telling)
+    unique, of = np.unique(pair, return_inverse=True)
+    joined = _surprising(unique, of, holder, old, crowd, found)[of]
+    parts = _components(of[joined], holder[joined], ties, len(owner))
+    groups = [belonging(piece, ties, crowd, found) for part in parts for piece in _setups(part, ties, found, telling)]
+    return sorted((kin for kin in groups if kin is not None), key=lambda kin: (-len(kin.members), int(kin.members[0])))
 
 
 def _surprising(
     pair: npt.NDArray[np.int64],
+    of: IntVector,
     holder: IntVector,
     old: BoolVector,
     crowd: Crowd,
     found: Rarity,
 ) -> BoolVector:
-    """Which of the (pair, holder) rows belong to a pair that more owners hold than chance and the background explain.
+    """Which pairs more owners hold than chance and the background explain. `of` gives the pair that each holder holds.
 
     Of n owners where e are expected, n log(n / e) - (n - e) is the log-likelihood ratio of two Poisson counts.
     """
-    unique, of = np.unique(pair, return_inverse=True)
-    owners = holders(of, holder, crowd.owner, len(unique))
-    background = holders(of[old], holder[old], crowd.owner, len(unique))
-    one, other = unique // len(found.trait), unique % len(found.trait)
+    owners = holders(of, holder, crowd.owner, len(pair))
+    background = holders(of[old], holder[old], crowd.owner, len(pair))
+    one, other = pair // len(found.trait), pair % len(found.trait)
     old_crowd = max(different(crowd.owner[crowd.established]), 1)
     by_chance = np.exp(-found.weight[one] - found.weight[other])
     expected = crowd.size * np.maximum(by_chance, background / old_crowd)
     n = np.maximum(owners, 1)
     surprise = n * np.log(n / expected) - (n - expected)
     telling: BoolVector = (owners >= LEAST_OWNERS) & (surprise >= SURPRISE) & (expected <= PURITY * n)
-    return telling[of]
+    return telling
 
 
-def _components(
-    joined: BoolVector,
-    pair: npt.NDArray[np.int64],
-    holder: IntVector,
-    ties: Ties,
-    crowd: Crowd,
-    found: Rarity,
-    telling: BoolVector,
-) -> list[Kin]:
-    """Accounts that hold a common pair, and those that hold a common pair with them: one group for each setup among
-    them, without the members that do not belong."""
-    if not joined.any():
+def _components(of: IntVector, holder: IntVector, ties: Ties, accounts: int) -> list[IntVector]:
+    """The ties of accounts that hold a common pair, and of those that hold a common pair with them, in the order of
+    accounts: one part for each such component. `of` gives the pair that each holder holds."""
+    if not len(of):
         return []
-    _, of_pair = np.unique(pair[joined], return_inverse=True)
-    rows, of_row = np.unique(holder[joined], return_inverse=True)
-    size = len(rows) + int(of_pair.max()) + 1
-    graph = coo_array((np.ones(len(of_row), np.int8), (of_row, len(rows) + of_pair)), shape=(size, size))
+    # Whoever holds a pair is joined to one that holds it: as good as to each of them.
+    another = np.empty(int(of.max()) + 1, dtype=np.int64)
+    another[of] = holder
+    graph = coo_array((np.ones(len(of), dtype=bool), (holder, another[of])), shape=(accounts, accounts))
     _, label = connected_components(graph, directed=False)
-    label = label[: len(rows)]
-    place = np.full(int(ties.account.max()) + 1, -1)
-    place[rows] = np.arange(len(rows))
-    inside = np.flatnonzero(place[ties.account] >= 0)
-    by_label = inside[np.argsort(label[place[ties.account[inside]]], kind="stable")]
-    labels = label[place[ties.account[by_label]]]
-    cuts = np.flatnonzero(np.diff(labels)) + 1
-    parts = [piece for part in np.split(by_label, cuts) for piece in _setups(part, ties, found, telling)]
-    groups = [belonging(part, ties, crowd, found) for part in parts]
-    return sorted((kin for kin in groups if kin is not None), key=lambda kin: (-len(kin.members), int(kin.members[0])))
+    joined = np.zeros(accounts, dtype=bool)
+    joined[holder] = True
+    inside = np.flatnonzero(joined[ties.account])
+    labels = label[ties.account[inside]].astype(np.int64)
+    order = np.argsort(labels * accounts + ties.account[inside], kind="stable")
+    return np.split(inside[order], np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 def _setups(part: IntVector, ties: Ties, found: Rarity, telling: BoolVector) -> list[IntVector]:
-    """The ties of one component, apart for each setup among its accounts. `telling` says which traits tell something.
+    """The ties of one component, in the order of accounts, apart for each setup among them. `telling` says which traits
+    tell something.
 
     Thousands of newcomers to whom one hour and one subject are common hang together by a few of them, whatever they
     are: a campaign, the users of a new tool, people. What tells them apart is the program. An account goes with the
     telling software of its own that most of the others hold; with the largest setup where it shows no program at all,
     and with the likes of it where it shows none that tells.
     """
-    rows, row = np.unique(ties.account[part], return_inverse=True)
+    rows, row = numbered(ties.account[part])
     of, kind = found.of[part], ties.kind[part]
     own = np.flatnonzero((GROUP_OF[kind] == SOFTWARE) & telling[of])
     if not len(own):
         return [part]
-    _, trait, holders = np.unique(of[own], return_inverse=True, return_counts=True)
+    _, trait, times = np.unique(of[own], return_inverse=True, return_counts=True)
     # By account, and of each the most common trait first.
-    order = np.lexsort((-holders[trait], row[own]))
+    order = np.lexsort((-times[trait], row[own]))
     owner, first = np.unique(row[own][order], return_index=True)
     home = np.full(len(rows), -1)
     home[owner] = trait[order][first]

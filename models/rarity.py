@@ -113,7 +113,7 @@ def rarity(ties: Ties, owner: IntVector, established: BoolVector) -> Rarity:
     old = seen & ties.old
     background = holders(of[old], ties.account[old], owner, len(trait))
     own = owner[ties.account]
-    everybody, crowd = _showing(ties.kind, own), _showing(ties.kind[seen], own[seen])
+    everybody, crowd = showing(ties.kind, own), showing(ties.kind[seen], own[seen])
     share = (background + 0.5) / (crowd[kind] + 1.0)
     share = np.where(PASSING[kind], np.maximum(share, (owners + 0.5) / (everybody[kind] + 1.0)), share)
     weight = np.where(crowd[kind] >= LEAST_BACKGROUND, np.maximum(-np.log(share), 0.0), 0.0)
@@ -135,7 +135,7 @@ def holders(of: IntVector, account: IntVector, owner: IntVector, size: int) -> I
     return counts + distinct(of[several], owner[account[several]], size)
 
 
-def _showing(kind: IntVector, own: IntVector) -> IntVector:
+def showing(kind: IntVector, own: IntVector) -> IntVector:
     """Different owners that show something of each kind."""
     shows = np.zeros((len(NAMES), int(own.max(initial=-1)) + 1), dtype=bool)
     shows[kind, own] = True
@@ -154,6 +154,14 @@ def distinct(of: IntVector, own: IntVector, size: int) -> IntVector:
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     counts: IntVector = np.bincount(ordered[first] // span, minlength=size)
     return counts
+
+
+def numbered(ordered: IntVector) -> tuple[IntVector, IntVector]:
+    """The different values of a column that is in order, and the number of each place's, as `np.unique` tells them of
+    any column."""
+    first = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first], np.cumsum(first) - 1
 
 
 def different(owners: IntVector) -> int:

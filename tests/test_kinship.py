@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.belonging import Kin
 from models.kinship import kindred
-from models.rarity import KINDS, LEAST_OWNERS, NAMES, Ties, holders, rarity
+from models.rarity import KINDS, LEAST_OWNERS, NAMES, Ties, holders, numbered, rarity
 
 SETTLED = 200
 """Accounts of the background; each has a place, a card, a client and a first day; the settings are one of four."""
@@ -237,6 +237,13 @@ def test_accounts_of_one_owner_hold_a_trait_once(owner: list[int], held: set[tup
     of, account = np.array(sorted(held), dtype=np.int64).reshape(-1, 2).T
     by_hand = [len({owner[account] for trait, account in held if trait == one}) for one in range(6)]
     assert holders(of, account, np.array(owner), 6).tolist() == by_hand
+
+
+@given(st.lists(st.integers(0, 9), max_size=30))
+def test_a_column_in_order_is_numbered_as_any_column_is(values: list[int]) -> None:
+    values = np.sort(np.array(values, dtype=np.int64))
+    expected = np.unique(values, return_inverse=True)
+    assert [column.tolist() for column in numbered(values)] == [column.tolist() for column in expected]
 
 
 def test_an_account_keeps_traits_of_every_kind_but_those_worked_out_from_its_profile() -> None:
