@@ -244,8 +244,8 @@ class Acquaintances(Rows):
         return present
 
 
-def reported(table: npt.NDArray[np.void]) -> Block:
-    """The profiles of acquaintances that have reported one; blank ones for the others."""
-    profiles: Block = table["profile"].copy()
+def reported(table: npt.NDArray[np.void], rows: IntVector) -> Block:
+    """The profiles of some acquaintances; blank ones for those that have reported none."""
+    profiles = whole.pick(table["profile"], rows)
     profiles[profiles["at"] == 0] = blank(1)
     return profiles

@@ -17,7 +17,6 @@ from .pooled import pooled
 from .profiles import STRANDED, Block
 from .quantile import quantile
 from .traits import strand_of_trait
-from .whole import pick
 from .windows import WEEK
 
 PACED_FROM: Final = 6.0
@@ -56,7 +55,7 @@ def portraits(
     `now` in ms."""
     members = np.concatenate([kin.members for kin in groups])
     group = np.repeat(np.arange(len(groups)), [len(kin.members) for kin in groups])
-    profiles = reported(pick(table, members))
+    profiles = reported(table, members)
     whole = pooled(profiles, group, np.full(len(groups), max(now, int(profiles["at"].max(initial=0)))))
     found = dict(features(whole))
     count = len(groups)
