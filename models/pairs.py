@@ -31,12 +31,13 @@ def pairs(
 ) -> tuple[npt.NDArray[np.int64], IntVector, BoolVector]:
     """Pairs of telling traits of different groups that one account holds: (pair as trait * size + trait, account, both
     held for long)."""
-    place = account * len(GROUPS) + GROUP_OF[found.kind[trait]]
+    group = GROUP_OF[found.kind[trait]]
+    place = account * len(GROUPS) + group
     # The traits that most owners share first: a pair of two of them is where a group shows.
     most = int(found.owners.max())
     order = np.argsort(place * (most + 1) + most - found.owners[trait], kind="stable")
     begins, _ = _stretch(place[order])
-    order = order[np.arange(len(order)) - begins < _WIDTHS[place[order] % len(GROUPS)]]
+    order = order[np.arange(len(order)) - begins < _WIDTHS[group[order]]]
     account, trait, old, place = account[order], trait[order], old[order], place[order]
     # Each meets what its account shows of later groups: what stands from the end of its own to that of the account.
     _, from_ = _stretch(place)

@@ -194,9 +194,11 @@ class Acquaintances(Rows):
         live = seen > max(minute - LINK_DAYS * 1_440, 0)
         cleared = np.flatnonzero(table["cleared_at"])
         live[cleared] &= since[cleared] >= table["cleared_at"][cleared, None] // MINUTE_MS
-        account = np.repeat(np.arange(len(table)), np.count_nonzero(live, axis=1))
-        kind = np.broadcast_to(KIND_OF_SLOT, live.shape)[live]
-        return Ties(account, kind, table["trait"][live], since[live] <= old_before // MINUTE_MS)
+        slot = np.flatnonzero(live)
+        account = slot // SLOTS
+        slot -= account * SLOTS
+        old = since[account, slot] <= old_before // MINUTE_MS
+        return Ties(account, KIND_OF_SLOT[slot], table["trait"][account, slot], old)
 
     def sweep(self, now: int) -> int:
         """Forget accounts whose every link has expired, and the surplus; how many went."""
