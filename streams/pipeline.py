@@ -345,7 +345,8 @@ class Pipeline:
     def restore(self, rows: Iterable[tuple[str, bytes | None]], accounts: int = 0) -> None:
         """Take stored profiles back, before the first batch; in as many pieces as one likes.
 
-        `accounts` says how many there will be in all, where that is known: room is then made once.
+        `accounts` says how many there will be in all, where that is known: room is then made once, and what is typical
+        of them looked for when all are there.
         """
         self.profiles.reserve(accounts)
         places, restored = self.profiles.restore(rows)
@@ -355,7 +356,8 @@ class Pipeline:
         on_a_rung = np.flatnonzero(restored["rung"])
         for until, row in zip(restored["until"][on_a_rung].tolist(), places[on_a_rung].tolist(), strict=True):
             heapq.heappush(self._ends, (until, row))
-        self.typical.look_again(self.profiles)
+        if len(self.profiles) >= accounts:
+            self.typical.look_again(self.profiles)
 
     def recall(self, ids: Sequence[str]) -> None:
         """Remember ids of requests that were counted before this pipeline began."""

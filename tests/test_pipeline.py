@@ -8,6 +8,7 @@ from stories import DAY, HOUR, MINUTE, SECOND, T0, Raw, records, request, sketch
 
 from gateway.request import Request
 from gateway.verdict import encode
+from models.signals import WORDS
 from models.snapshot import SnapshotError
 from sinks.policy import PACKAGED, Decision, Policy
 from streams.pipeline import Outcome, Pipeline
@@ -138,6 +139,21 @@ def test_requests_that_a_restored_row_holds_are_skipped_for_that_row() -> None:
     outcome = second.process(batch)
     assert (outcome.skipped, outcome.requests) == (60, 40)
     assert second.profiles.table["totals"][second.profiles.rows(["ada", "bob"]), 0].tolist() == [50, 50]
+
+
+def test_of_profiles_restored_in_pieces_the_same_is_typical_as_at_once() -> None:
+    first = Pipeline(POLICY)
+    first.process(records([request(f"a{n}", T0 + n, input_tokens=n, output_tokens=2_000 - n) for n in range(1_200)]))
+    rows = first.snapshot_dirty()
+    at_once, in_pieces = Pipeline(POLICY), Pipeline(POLICY)
+
+    at_once.restore(rows)
+    for start in range(0, 1_200, 300):
+        in_pieces.restore(rows[start : start + 300], 1_200)
+
+    typical = {name: at_once.typical.median(name) for name in WORDS}
+    assert {name: in_pieces.typical.median(name) for name in WORDS} == typical
+    assert typical["output_length"] == pytest.approx(1_400, rel=0.1)  # half of them have more
 
 
 def test_a_restored_rung_still_ends() -> None:

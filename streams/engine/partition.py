@@ -38,8 +38,8 @@ MODELS_SECONDS: Final = 60.0
 HEARD_SECONDS: Final = 30.0
 """How long the release of a partition waits for what is said on topics that every worker reads."""
 
-RESTORE_ROWS: Final = 8_000
-"""How many rows are restored in one piece: 14 MB of profiles, for which memory is used again. More than 32 MB at once
+RESTORE_ROWS: Final = 4_000
+"""How many rows are restored in one piece: 7 MB of profiles, for which memory is used again. More than 32 MB at once
 come from the system anew each time, and a row takes a third more."""
 
 
