@@ -35,7 +35,7 @@ def profiles(rows: list[tuple[str, bytes | None]]) -> None:
     """Stored profiles, of this release and earlier ones, some of them damaged."""
     found = Profiles(100)
     try:
-        places = found.restore(rows)
+        places, _ = found.restore(rows)
     except ValueError as error:
         clear(error, "account")
         return
