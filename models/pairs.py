@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .detector import BoolVector, IntVector
-from .rarity import COHORT, GROUP_OF, GROUPS, LEAST_OWNERS, MANNER, SOFTWARE, Rarity
+from .rarity import COHORT, GROUP_OF, GROUPS, LEAST_OWNERS, MANNER, PIVOT, SOFTWARE, Rarity
 
 SETUP: Final = np.array([SOFTWARE, MANNER])
 """A day is coarse: it makes a pair with these groups only, where so many newcomers with one setup are more than chance.
-"""
+So is a pivot: of those who ask about one subject, or are one small team, many like a new model on one day."""
 
 MOST_BUCKET_BITS: Final = 22
 """At most four million buckets, else one or two a pair, over which pairs are spread by Fibonacci hashing (Knuth, "The
@@ -22,7 +22,7 @@ PAIRED: Final = {"identity": 2, "place": 3, "software": 3, "content": 10, "time"
 _WIDTHS: Final = np.array([PAIRED[name] for name in GROUPS])
 _DAY, _NO_SETUP = 2, 1
 _MEETS: Final = np.where(np.isin(GROUP_OF, SETUP), 0, _NO_SETUP).astype(np.int8)
-_MEETS[COHORT] = _DAY
+_MEETS[[COHORT, PIVOT]] = _DAY
 """What each kind counts as in a pair: a day and what is no setup make none."""
 
 

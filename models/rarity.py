@@ -40,13 +40,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     "stack": Kind("software", 4),
     "cohort": Kind("time", 2),
     "manner": Kind("manner", 0),
+    "pivot": Kind("time", 0),
 }
 """Every kind of trait; a new one goes to the end, for messages name a kind by its place here. `place` is the address
 block together with the client fingerprint; `settings` are max_tokens, temperature, top_p and choices together, `stack`
 those with the client fingerprint; `prefix` and `band` are beginnings and near copies that one account sent twice,
 `prompt` is a sample of what it sent once; `signup` the hour an account was opened in; `debut` the minute of its first
 request, `cohort` its day; `second` a second in which a slow account acted; `topic` a region of topic means (see
-`same_source`); `manner` that of a campaign that was acted on (see `manner`).
+`same_source`); `manner` that of a campaign that was acted on (see `manner`); `pivot` a model that an account went over
+to, with the days around the instant it did.
 """
 
 NAMES: Final = tuple(KINDS)
@@ -56,7 +58,12 @@ GROUP_OF: Final = np.array([GROUPS.index(kind.group) for kind in KINDS.values()]
 PASSING: Final = np.array([kind.group == "time" for kind in KINDS.values()])
 """Kinds of which the background cannot have what comes now: how rare an hour is tells how many act in it today."""
 
+STAYED: Final = np.uint64(0x57A1_ED57_A1ED)
+"""The trait of those who could have gone over to another model and did not: they say how rare a pivot is, and share
+nothing."""
+
 COHORT: Final = NAMES.index("cohort")
+PIVOT: Final = NAMES.index("pivot")
 TOPIC: Final = NAMES.index("topic")
 SOFTWARE: Final = GROUPS.index("software")
 MANNER: Final = GROUPS.index("manner")
@@ -91,8 +98,8 @@ class Ties:
 
 class Rarity(NamedTuple):
     """Every trait once, ascending: its kind, its owners now, its owners in the background, its weight -log(share of the
-    background), 0 where its kind has too little background, and whether it shows a program; `of` gives the trait of
-    each tie."""
+    background), 0 for STAYED and where its kind has too little background, and whether it shows a program; `of` gives
+    the trait of each tie."""
 
     trait: Hashes
     kind: IntVector
@@ -116,7 +123,8 @@ def rarity(ties: Ties, owner: IntVector, established: BoolVector) -> Rarity:
     everybody, crowd = showing(ties.kind, own), showing(ties.kind[seen], own[seen])
     share = (background + 0.5) / (crowd[kind] + 1.0)
     share = np.where(PASSING[kind], np.maximum(share, (owners + 0.5) / (everybody[kind] + 1.0)), share)
-    weight = np.where(crowd[kind] >= LEAST_BACKGROUND, np.maximum(-np.log(share), 0.0), 0.0)
+    meant = (crowd[kind] >= LEAST_BACKGROUND) & (trait != STAYED)
+    weight = np.where(meant, np.maximum(-np.log(share), 0.0), 0.0)
     program = np.isin(kind, PROGRAM) | ((kind == SYSTEM) & (owners < EVERYBODYS * everybody[kind]))
     return Rarity(trait, kind, owners, background, weight, program, of)
 

@@ -32,7 +32,7 @@ from .acquaintances import Acquaintances
 from .batch import Record, SetAside
 from .campaign import Campaign, Member, Shared, alert_of, reasons, verdict_on
 from .distinct import Hashes, mix
-from .inferred import manner_ties, together, topic_ties
+from .inferred import manner_ties, pivot_ties, together, topic_ties
 from .ladder import THROTTLE
 from .links import UnreadableSightingsError, decode
 from .portrait import bare_questions, portraits
@@ -310,6 +310,7 @@ class Campaigns:
                 self.known.ties(now, cut),
                 topic_ties(profiles, told, newcomer, self.sources),
                 manner_ties(profiles, told, newcomer, manners, now),
+                pivot_ties(profiles, told, now, cut),
             )
         )
 

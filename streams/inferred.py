@@ -1,7 +1,7 @@
 """Inferred: ties that no single request shows, worked out from the profiles at each look for groups.
 
-Where an account's topics lie, and whether it asks in the manner of a campaign that was acted on. No message tells them
-and no acquaintance holds them.
+Where an account's topics lie, whether it asks in the manner of a campaign that was acted on, and whether it lately went
+over to another model. No message tells them and no acquaintance holds them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,16 @@ from typing import Final
 
 import numpy as np
 
-from models.detector import BoolVector, IntVector
+from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
 from models.manner import LEAST_ASKED, Manner, within
-from models.rarity import NAMES, Ties
+from models.rarity import NAMES, STAYED, TELLING, Ties
 from models.same_source import BANDS, BITS, LEAST_PROMPTS, Sources
 
 from .distinct import Hashes, mix
 from .portrait import bare_questions, effective_prompts, topics
-from .profiles import Block
+from .profiles import MODEL_BUCKETS, Block
+from .traits import traits
+from .windows import DAY, SPANS_SECONDS, WEEK
 
 _ELSEWHERE: Final = np.uint64(0xE15E_3E1E)
 """The manner of the others."""
@@ -25,6 +27,28 @@ _REGIONS: Final = mix(
     ((np.arange(BANDS)[:, None] << 32) + np.arange(1 << BITS) + 1).astype(np.uint64) ^ np.uint64(0x7090_1C5E)
 )
 """The trait of each region of each band."""
+
+LEAST_REQUESTS: Final = 6.0
+"""Requests of about the last day, and as many of the days before, from which an account may show a pivot: of fewer it
+would be chance which model they went to."""
+
+WENT_OVER: Final = 0.2
+"""The share of an account's last day that a new model has after a pivot. A campaign of 2026 moved nearly half of its
+traffic within a day of a release: half a day later that is 0.2 of a decayed day, a day later 0.3."""
+
+LATELY_DAYS: Final = 3.0
+"""A pivot shows for so long after it was made, and as long after it was reported: later a day and a week of requests no
+longer tell when."""
+
+DAY_MS: Final = DAY * 1_000
+
+_DAY: Final = SPANS_SECONDS.index(DAY)
+
+_DAYS_USED: Final = np.linspace(0.0, LATELY_DAYS, 61)
+_WEEK_PER_DAY: Final = np.concatenate(
+    ([1.0], WEEK / DAY * np.expm1(-_DAYS_USED[1:] * DAY / WEEK) / np.expm1(-_DAYS_USED[1:]))
+)
+"""The decayed week over the decayed day of requests that began so long ago and came evenly since."""
 
 _NOBODY: Final[tuple[IntVector, Hashes]] = (np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
@@ -69,6 +93,58 @@ def manner_trait(number: int) -> np.uint64:
     """The trait of those who ask in the manner of a campaign."""
     trait: np.uint64 = mix(np.array([number], dtype=np.uint64) ^ np.uint64(0x3A22_E400_0000_0000))[0]
     return trait
+
+
+def pivot_ties(profiles: Block, told: BoolVector, now: int, cut: int) -> Ties:
+    """For each account that lately went over to a model that it had not used, the model and the days around the instant
+    it did: two spans of two days, a day apart, so that who does so within a day of another shares one of them. Whoever
+    could have, with requests enough before and after, and did not is told as STAYED.
+
+    When is told from how much more of the new model the week holds than the day, to some hours (half a day for people,
+    who sleep), whenever the account was reported. A model that more than one in twelve of those who were reported since
+    went over to is a launch: that is told of nobody. Where two models share a bucket, a pivot between them is missed.
+    `now` and `cut`, until when what is shown is background, in ms.
+    """
+    lately = told & (profiles["at"] > now - LATELY_DAYS * DAY_MS) & (profiles["volumes"][:, _DAY, 0] >= LEAST_REQUESTS)
+    rows = np.flatnonzero(lately & (profiles["at"] - profiles["first_at"] >= DAY_MS))
+    at, first_at = profiles["at"][rows], profiles["first_at"][rows]
+    day, week = profiles["models"][rows].astype(np.float64).transpose(1, 0, 2)
+    before = week - day
+    able = before.sum(axis=1) >= LEAST_REQUESTS
+    who, bucket, went_at = _gained(day, week, before, at)
+    meant = able[who] & (went_at - first_at[who] >= DAY_MS) & ~_launched(bucket, went_at, at[able])
+    who, bucket, went_at = who[meant], bucket[meant], went_at[meant]
+    able[who] = False
+    stayed = rows[able]
+    spans = np.concatenate((went_at // (2 * DAY_MS) * 2, (went_at + DAY_MS) // (2 * DAY_MS) * 2 + 1))
+    trait = traits("pivot", (spans * MODEL_BUCKETS + np.tile(bucket, 2)).astype(np.uint64))
+    account = np.concatenate((np.tile(rows[who], 2), stayed))
+    kind = np.full(len(account), NAMES.index("pivot"))
+    old = np.concatenate((np.tile(went_at <= cut, 2), np.ones(len(stayed), dtype=bool)))
+    return Ties(account, kind, np.concatenate((trait, np.full(len(stayed), STAYED))), old)
+
+
+def _gained(
+    day: FloatMatrix, week: FloatMatrix, before: FloatMatrix, at: IntVector
+) -> tuple[IntVector, IntVector, IntVector]:
+    """Who uses a model bucket that it did not use before, which, and since when (ms). An account may gain two."""
+    share = WENT_OVER * day.sum(axis=1, keepdims=True)
+    others = before.sum(axis=1, keepdims=True) - before
+    young = (day >= np.maximum(share, LEAST_REQUESTS)) & (week < _WEEK_PER_DAY[-1] * day)
+    who, bucket = np.nonzero(young & (others >= LEAST_REQUESTS))
+    used: FloatVector = np.interp(week[who, bucket] / day[who, bucket], _WEEK_PER_DAY, _DAYS_USED)
+    return who, bucket, at[who] - (used * DAY_MS).astype(np.int64)
+
+
+def _launched(bucket: IntVector, went_at: IntVector, reported_at: IntVector) -> BoolVector:
+    """Which pivots went with many others'."""
+    launched = np.zeros(MODEL_BUCKETS, dtype=bool)
+    for one in np.unique(bucket).tolist():
+        own = went_at[bucket == one]
+        # Who was reported before the middle one of them went over could not have shown it.
+        since = np.count_nonzero(reported_at >= np.median(own))
+        launched[one] = len(own) > np.exp(-TELLING) * since
+    return launched[bucket]
 
 
 def together(parts: Sequence[Ties]) -> Ties:

@@ -247,7 +247,7 @@ def test_a_column_in_order_is_numbered_as_any_column_is(values: list[int]) -> No
 
 
 def test_an_account_keeps_traits_of_every_kind_but_those_worked_out_from_its_profile() -> None:
-    assert {name for name, kind in KINDS.items() if not kind.kept} == {"topic", "manner"}
+    assert {name for name, kind in KINDS.items() if not kind.kept} == {"topic", "manner", "pivot"}
 
 
 @settings(max_examples=25)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.pairs import PAIRED, pairs
-from models.rarity import COHORT, GROUP_OF, GROUPS, LEAST_OWNERS, MANNER, NAMES, SOFTWARE, Rarity
+from models.rarity import COHORT, GROUP_OF, GROUPS, LEAST_OWNERS, MANNER, NAMES, PIVOT, SOFTWARE, Rarity
 
 TRAITS = 30
 
@@ -35,7 +35,7 @@ def one_by_one(account: np.ndarray, of: np.ndarray, old: np.ndarray, found: Rari
             kinds = found.kind[of[one]], found.kind[of[other]]
             groups = [GROUP_OF[kind] for kind in kinds]
             setup = {SOFTWARE, MANNER} & set(groups)
-            if groups[0] != groups[1] and (COHORT not in kinds or setup):
+            if groups[0] != groups[1] and (not {COHORT, PIVOT} & set(kinds) or setup):
                 holders[int(of[one]), int(of[other])][own] = bool(old[one] and old[other])
     return holders
 
