@@ -171,6 +171,30 @@ def test_what_an_account_may_not_be_judged_by_is_not_told() -> None:
     assert not len(pivot_ties(profiles(asked("eve", *WENT)), np.zeros(1, dtype=bool), NOW, T0).account)
 
 
+def with_shared(ties: Ties, kind: str) -> Ties:
+    """The same, and the newcomers share something else that others have one by one."""
+    account = np.arange(320)
+    trait = np.where(account < 300, account, 999).astype(np.uint64) + np.uint64(5_000)
+    return together((ties, Ties(account, np.full(320, NAMES.index(kind)), trait, account < 300)))
+
+
+def test_a_pivot_and_one_card_are_no_group() -> None:
+    """Friends who pay with one card like a new model on one day."""
+    ties, established = town(pivots=20)
+    ties = with_shared(ties, "payment")
+    told = ties.kind != NAMES.index("stack")
+    ties = Ties(ties.account[told], ties.kind[told], ties.trait[told], ties.old[told])
+    assert kindred(ties, np.arange(320), established) == []
+
+
+def test_nobody_is_a_stranger_for_having_stayed() -> None:
+    """Half of those with one program and one card go over."""
+    ties, established = town(pivots=10)
+    (group,) = kindred(with_shared(ties, "payment"), np.arange(320), established)
+    assert group.members.tolist() == list(range(300, 320))
+    assert "pivot" in {NAMES[kind] for _, kind, *_ in group.traits}
+
+
 def test_a_campaign_agent_finds_accounts_of_one_program_by_the_day_they_went_over() -> None:
     """Five accounts came half a day apart, each with a card and a place of its own."""
     people = [
