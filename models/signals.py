@@ -2,7 +2,8 @@
 
 Evidence is in log-odds: how much more often a value like this is seen in an attack than among honest accounts. It is
 never negative, stops at the signal's cap, and is zero where the fields it reads are absent. The ranges below were set
-from published attacks and from recorded honest clients (each docstring says which); none of them convicts alone.
+from published attacks and from recorded honest clients (each docstring says which); none of them convicts alone. What
+is common among an account's peers is worth less than they say (see `peers`).
 """
 
 from collections.abc import Callable, Mapping

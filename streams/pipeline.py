@@ -157,7 +157,7 @@ class Pipeline:
         judged = np.flatnonzero((block["totals"][:, 0] >= JUDGED_FROM) | kin)
         decisions, scores = self._judge(groups.rows, block, judged) if len(judged) else ([], np.zeros(0))
         self.profiles.put(groups.rows, block)
-        self.typical.look(self.profiles, len(batch))
+        self.typical.look(self.profiles, self.event_at, self._watched_since)
         decisions += self.expire(self.event_at)
         alerts = self._brake(decisions) + self._learned.alerts(self.event_at)
         return Outcome(
@@ -357,7 +357,7 @@ class Pipeline:
         for until, row in zip(restored["until"][on_a_rung].tolist(), places[on_a_rung].tolist(), strict=True):
             heapq.heappush(self._ends, (until, row))
         if len(self.profiles) >= accounts:
-            self.typical.look_again(self.profiles)
+            self.typical.look_again(self.profiles, self.event_at, self._watched_since)
 
     def recall(self, ids: Sequence[str]) -> None:
         """Remember ids of requests that were counted before this pipeline began."""
@@ -402,7 +402,8 @@ class Pipeline:
 
     def _score(self, block: Block, found: Features, tail: FloatVector) -> TermIndices:
         seen = evidence(found, len(block))
-        now = np.concatenate((seen.weights, scoring.anomaly(tail)[:, None]), axis=1)
+        bounded = self.typical.bounded(seen.weights, block, found)
+        now = np.concatenate((bounded, scoring.anomaly(tail)[:, None]), axis=1)
         before = block["evidence"][:, : len(scoring.OWN)].astype(np.float64)
         own = scoring.hold(now, before, block["at"] - block["scored_at"])
         weights = np.concatenate((own, self._learned.judged(own)[:, None]), axis=1)
@@ -473,7 +474,7 @@ class Pipeline:
         name, seq = self.profiles.name(row), int(profile["seq"])
         reasons: tuple[Reason, ...] = ()
         if largest is not None:
-            reasons = (*self._reasons(profile["evidence"], values, largest), *self._hurried(rung, values))
+            reasons = (*self._reasons(one, values, largest), *self._hurried(rung, values))
         own = scoring.scenario({_WORDS[i] for i in largest if i >= 0}) if rung and largest is not None else None
         if standing is not None and rung:
             reasons = (*standing.reasons, *reasons)[:REASONS_SHOWN]
@@ -507,14 +508,15 @@ class Pipeline:
         )
         return Decision(verdict, feedback)
 
-    def _reasons(self, weights: FloatVector, values: dict[str, float], largest: TermIndices) -> Iterable[Reason]:
+    def _reasons(self, one: Block, values: dict[str, float], largest: TermIndices) -> Iterable[Reason]:
+        weights: FloatVector = one["evidence"][0]
         order = np.argsort(-weights, kind="stable")[:REASONS_SHOWN]
         for column in order.tolist():
             weight = float(weights[column])
             if weight < REASON_FROM:
                 return
             term = largest[column] if column < len(largest) else -1
-            yield self.typical.reason(scoring.NAMES[column], weight, None if term < 0 else _WORDS[term], values)
+            yield self.typical.reason(scoring.NAMES[column], weight, None if term < 0 else _WORDS[term], values, one)
 
     def _hurried(self, rung: int, values: dict[str, float]) -> Iterable[Reason]:
         """Why less evidence was enough, where it was."""
