@@ -4,6 +4,7 @@ Simulated accounts of every honest kind and lookalikes, so the shares are of the
 prints.
 """
 
+from itertools import count
 from typing import Final
 
 import click
@@ -28,7 +29,7 @@ PARTS: Final = (0.5, 1.0)
 
 
 @click.command()
-@click.option("--accounts", default=400, show_default=True)
+@click.option("--accounts", default=300, show_default=True)
 @click.option("--days", default=8.0, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def main(accounts: int, days: float, seed: int) -> None:
@@ -36,8 +37,9 @@ def main(accounts: int, days: float, seed: int) -> None:
     prompts, end_at = Prompts(seed), MONDAY + int(days * DAY_MS)
     people = [*crowd(seed, MONDAY, end_at, prompts, range(accounts)), *lookalikes(seed, 4, MONDAY, end_at, prompts)]
     pipeline = Pipeline(Policy.load())
+    offset = count()
     for batch in batches(sent(request, stripped(())) for request in Stream(people, prompts, MONDAY, end_at)):
-        pipeline.process([Recorded(None, one.line, position) for position, one in enumerate(batch)])
+        pipeline.process([Recorded(None, one.line, next(offset)) for one in batch])
     profiles = pipeline.profiles
     pipeline.typical.look_again(profiles, pipeline.event_at, MONDAY)
     table = profiles.table[: profiles.height]
@@ -49,7 +51,7 @@ def main(accounts: int, days: float, seed: int) -> None:
     caps = np.array([signal.cap for signal in SIGNALS.values()])
     weighs = [pipeline.typical.bounded(np.tile(part * caps, (len(some), 1)), some, features(some)) for part in PARTS]
     sizes = [f"below {SIZES[0]:,.0f}", *(f"from {size:,.0f}" for size in SIZES)]
-    heads = [f"{size} a day ({count})" for size, count in zip(sizes, counts.tolist(), strict=True)]
+    heads = [f"{size} a day ({number})" for size, number in zip(sizes, counts.tolist(), strict=True)]
     click.echo(f"| half of the cap, the cap | {' | '.join(heads)} |")
     click.echo(f"| --- |{' --- |' * len(heads)}")
     for column, (name, signal) in enumerate(SIGNALS.items()):
