@@ -16,10 +16,10 @@ from .whole import pick
 
 _DAY_MS: Final = 86_400_000
 
-LOOK_MS: Final = 3_600_000
-"""Event time between two looks: what peers show moves slowly."""
+LOOK_MS: Final = 6 * 3_600_000
+"""Event time between two looks: what peers show moves slowly, and a look takes as long as 2,000 requests."""
 
-SAMPLE: Final = 8_192
+SAMPLE: Final = 4_096
 """Profiles in one look, from all over the table."""
 
 SETTLED_MS: Final = 7 * _DAY_MS
@@ -56,7 +56,7 @@ class Typical:
         self._known = 0
 
     def look(self, profiles: Profiles, at: int, watched_since: int) -> None:
-        """Look at the profiles if it is time to: an hour after the last look, or when there are twice as many."""
+        """Look at the profiles if it is time to: six hours after the last look, or when there are twice as many."""
         if at >= self._next_at or profiles.height >= 2 * self._known:
             self.look_again(profiles, at, watched_since)
 

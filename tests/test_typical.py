@@ -107,7 +107,7 @@ def test_before_enough_was_seen_a_reason_names_nothing_typical() -> None:
     assert all(looked(few).median(word, few[:1]) is None for word in WORDS)
 
 
-def test_it_looks_again_after_an_hour_or_when_there_are_twice_as_many() -> None:
+def test_it_looks_again_after_some_hours_or_when_there_are_twice_as_many() -> None:
     profiles, typical = Profiles(), Typical()
     profiles.put(profiles.rows([f"a{n}" for n in range(200)]), steady(200, day=100))
     typical.look(profiles, NOW, T0)
