@@ -164,7 +164,8 @@ def pivot(f: Features) -> Terms:
     it lets through.
 
     Misleads: whoever likes a new model changes too; so it weighs little. Source: a campaign of 2026 moved nearly half
-    of its traffic within a day of a release, another went back to an older, weaker-guarded model.
+    of its traffic within a day of a release (0.3 of its last day, decayed, by then; 0.43 a day later), another went
+    back to an older, weaker-guarded model.
     """
     return {"pivot": 0.6 * log_ramp(f["requests_day"], 300, 3_000) * ramp(f["pivot"], 0.15, 0.4)}
 
@@ -259,7 +260,7 @@ WORDS: Final[Mapping[str, str]] = {
     "similar_share": "{observed:%} of different prompts are nearly alike; {typical:%} is typical",
     "template_share": "{observed:%} of different prompts begin word for word like others; {typical:%} is typical",
     "refused_share": "was refused in {observed:%} of requests and went on at volume; {typical:%} is typical",
-    "pivot": "moved {observed:%} of its traffic to another model within a day; {typical:%} is typical",
+    "pivot": "went over to another model with {observed:%} of a day's requests; {typical:%} is typical",
     "text_repeats": "asks each prompt {observed} times; {typical} is typical",
     "inline_tags_cue_share": "asks for reasoning inside tags in {observed:%} of prompts; {typical:%} is typical",
     "reasoning_cue_share": "asks for written-out reasoning in {observed:%} of prompts; {typical:%} is typical",

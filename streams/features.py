@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
 
 from .distinct import estimate
+from .pivots import pivots
 from .profiles import DISTINCT, TRAITS, VOLUMES, Block
 from .windows import HOURS, MINUTES, steadiness
 
@@ -119,7 +120,7 @@ def features(block: Block, watched_since: int | None = None) -> Features:
     appeared = np.inf if watched_since is None else watched_since + 86_400_000
     found["appeared_days"] = np.where(first_at >= appeared, (at - first_at) / 86_400_000.0, np.nan)
     found["busy_hours"] = _busy_hours(block["hours"], HOURS.tick(at))
-    found["pivot"] = _pivot(block["models"])
+    found["pivot"] = _pivot(block)
     found["requests_total"] = block["totals"][:, 0]
     return found
 
@@ -170,12 +171,12 @@ def _busy_hours(hours: npt.NDArray[np.uint8], newest: IntVector) -> FloatVector:
     return busy
 
 
-def _pivot(models: npt.NDArray[np.float32]) -> FloatVector:
-    """How far the models of the last day are from those of the week: total variation, 0 to 1."""
-    mix = models.astype(np.float64)
-    mix /= np.maximum(mix.sum(axis=2, keepdims=True), 1e-9)
-    apart: FloatVector = 0.5 * np.abs(mix[:, 0] - mix[:, 1]).sum(axis=1)
-    return apart
+def _pivot(block: Block) -> FloatVector:
+    """The share of the last day that went to a model which the account lately went over to; 0 where it went to none."""
+    found = pivots(block["models"], (block["at"] - block["first_at"]) / 86_400_000.0)
+    share = np.zeros(len(block))
+    np.maximum.at(share, found.who, found.share)
+    return share
 
 
 def _topic_spread(block: Block) -> FloatVector:

@@ -9,16 +9,17 @@ from typing import Final
 
 import numpy as np
 
-from models.detector import BoolVector, FloatMatrix, FloatVector, IntVector
+from models.detector import BoolVector, IntVector
 from models.manner import LEAST_ASKED, Manner, within
 from models.rarity import NAMES, STAYED, TELLING, Ties
 from models.same_source import BANDS, BITS, LEAST_PROMPTS, Sources
 
 from .distinct import Hashes, mix
+from .pivots import LATELY_DAYS, LEAST_REQUESTS, pivots
 from .portrait import bare_questions, effective_prompts, topics
 from .profiles import MODEL_BUCKETS, Block
 from .traits import traits
-from .windows import DAY, SPANS_SECONDS, WEEK
+from .windows import DAY, SPANS_SECONDS
 
 _ELSEWHERE: Final = np.uint64(0xE15E_3E1E)
 """The manner of the others."""
@@ -28,27 +29,13 @@ _REGIONS: Final = mix(
 )
 """The trait of each region of each band."""
 
-LEAST_REQUESTS: Final = 6.0
-"""Requests of about the last day, and as many of the days before, from which an account may show a pivot: of fewer it
-would be chance which model they went to."""
-
 WENT_OVER: Final = 0.2
 """The share of an account's last day that a new model has after a pivot. A campaign of 2026 moved nearly half of its
 traffic within a day of a release: half a day later that is 0.2 of a decayed day, a day later 0.3."""
 
-LATELY_DAYS: Final = 3.0
-"""A pivot shows for so long after it was made, and as long after it was reported: later a day and a week of requests no
-longer tell when."""
-
 DAY_MS: Final = DAY * 1_000
 
 _DAY: Final = SPANS_SECONDS.index(DAY)
-
-_DAYS_USED: Final = np.linspace(0.0, LATELY_DAYS, 61)
-_WEEK_PER_DAY: Final = np.concatenate(
-    ([1.0], WEEK / DAY * np.expm1(-_DAYS_USED[1:] * DAY / WEEK) / np.expm1(-_DAYS_USED[1:]))
-)
-"""The decayed week over the decayed day of requests that began so long ago and came evenly since."""
 
 _NOBODY: Final[tuple[IntVector, Hashes]] = (np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
@@ -107,12 +94,12 @@ def pivot_ties(profiles: Block, told: BoolVector, now: int, cut: int) -> Ties:
     """
     lately = told & (profiles["at"] > now - LATELY_DAYS * DAY_MS) & (profiles["volumes"][:, _DAY, 0] >= LEAST_REQUESTS)
     rows = np.flatnonzero(lately & (profiles["at"] - profiles["first_at"] >= DAY_MS))
-    at, first_at = profiles["at"][rows], profiles["first_at"][rows]
-    day, week = profiles["models"][rows].astype(np.float64).transpose(1, 0, 2)
-    before = week - day
-    able = before.sum(axis=1) >= LEAST_REQUESTS
-    who, bucket, went_at = _gained(day, week, before, at)
-    meant = able[who] & (went_at - first_at[who] >= DAY_MS) & ~_launched(bucket, went_at, at[able])
+    at = profiles["at"][rows]
+    day, week = profiles["models"][rows].astype(np.float64).sum(axis=2).T
+    able = week - day >= LEAST_REQUESTS
+    who, bucket, share, days = pivots(profiles["models"][rows], (at - profiles["first_at"][rows]) / DAY_MS)
+    went_at = at[who] - (days * DAY_MS).astype(np.int64)
+    meant = (share >= WENT_OVER) & ~_launched(bucket, went_at, at[able])
     who, bucket, went_at = who[meant], bucket[meant], went_at[meant]
     able[who] = False
     stayed = rows[able]
@@ -122,18 +109,6 @@ def pivot_ties(profiles: Block, told: BoolVector, now: int, cut: int) -> Ties:
     kind = np.full(len(account), NAMES.index("pivot"))
     old = np.concatenate((np.tile(went_at <= cut, 2), np.ones(len(stayed), dtype=bool)))
     return Ties(account, kind, np.concatenate((trait, np.full(len(stayed), STAYED))), old)
-
-
-def _gained(
-    day: FloatMatrix, week: FloatMatrix, before: FloatMatrix, at: IntVector
-) -> tuple[IntVector, IntVector, IntVector]:
-    """Who uses a model bucket that it did not use before, which, and since when (ms). An account may gain two."""
-    share = WENT_OVER * day.sum(axis=1, keepdims=True)
-    others = before.sum(axis=1, keepdims=True) - before
-    young = (day >= np.maximum(share, LEAST_REQUESTS)) & (week < _WEEK_PER_DAY[-1] * day)
-    who, bucket = np.nonzero(young & (others >= LEAST_REQUESTS))
-    used: FloatVector = np.interp(week[who, bucket] / day[who, bucket], _WEEK_PER_DAY, _DAYS_USED)
-    return who, bucket, at[who] - (used * DAY_MS).astype(np.int64)
 
 
 def _launched(bucket: IntVector, went_at: IntVector, reported_at: IntVector) -> BoolVector:

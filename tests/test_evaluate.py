@@ -396,6 +396,10 @@ def test_families_do_what_they_are_called_for() -> None:
     assert {one.model for one in pivot if one.at < MONDAY + DAY // 2} != {
         one.model for one in pivot if one.at > MONDAY + DAY // 2
     }
+    slow = played("slow pivot")
+    asked = [one.model for one in slow]
+    assert len(set(asked[: len(asked) // 3])) == 1
+    assert 0.4 < np.mean([model != asked[0] for model in asked[-len(asked) // 3 :]]) < 0.6
     sent_by: dict[str, int] = {}
     for one in played("split 500"):
         sent_by[one.account] = sent_by.get(one.account, 0) + 1

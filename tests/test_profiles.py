@@ -109,12 +109,37 @@ def test_busy_hours_are_those_of_the_last_day_with_a_request_a_minute() -> None:
     assert feature(observed(busy, calm, [request(at=T0 + 25 * HOUR)]), "busy_hours") == 2
 
 
-def test_a_day_on_another_model_is_a_pivot() -> None:
-    week = [request(at=T0 + day * DAY + n, model="old") for day in range(7) for n in range(10)]
-    assert feature(observed(week), "pivot") == pytest.approx(0, abs=1e-6)
-    turned = [request(at=T0 + 8 * DAY + n, model="the other") for n in range(10)]
-    # Of the last day nearly everything is new, of the week a fifth.
-    assert feature(observed(week, turned), "pivot") == pytest.approx(0.6, abs=0.1)
+def used(*models: tuple[float, float, str], daily: int = 240) -> float:
+    """The pivot of an account that used each of some models at an even pace: (from day, to day, model)."""
+    return feature(
+        observed(
+            *(
+                [
+                    request(at=T0 + int((start + n / daily) * DAY), model=model)
+                    for n in range(round((end - start) * daily))
+                ]
+                for start, end, model in models
+            )
+        ),
+        "pivot",
+    )
+
+
+@pytest.mark.parametrize("days", [2.0, 20.0])
+def test_a_day_on_another_model_is_a_pivot_however_old_the_account_is(days: float) -> None:
+    assert used((0, days, "old")) == 0
+    # A day later the new model has 1 - 1/e of a decayed day.
+    assert used((0, days, "old"), (days, days + 1, "the other")) == pytest.approx(0.65, abs=0.06)
+    # Half of what it asks, as a campaign of 2026 did.
+    half = (0, days + 1, "old"), (days, days + 1, "the other")
+    assert used(*half) == pytest.approx(0.4, abs=0.1)
+
+
+def test_models_used_side_by_side_from_the_first_day_or_for_long_are_no_pivot() -> None:
+    assert used((0, 0.8, "old"), (0.4, 1.2, "the other")) == 0
+    assert used((0, 9, "old"), (0, 9, "the other")) == 0
+    assert used((0, 9, "old"), (3, 9, "the other")) == 0
+    assert used((0, 9, "old"), (8.99, 9, "the other")) == 0, "two requests"
 
 
 def test_the_plan_is_that_of_the_newest_request_which_names_one() -> None:

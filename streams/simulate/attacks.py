@@ -73,6 +73,8 @@ class Scenario(NamedTuple):
     """Requests of each account with which it looks for a technique: most of them are refused."""
     pivot: str | None = None
     """The model that it goes over to when half of its time is gone."""
+    pivoted: float = 1.0
+    """Share of its requests that then go to it."""
     cover: float = 0.0
     """Share of each account's requests that are unrelated customers'."""
     lasts: float | None = None
@@ -313,6 +315,8 @@ def _turned(
             rows["setting"] = dice.integers(0, len(account.settings), len(rows))
         if scenario.pivot:
             turned = rows["at"] >= pivot_at
+            if scenario.pivoted < 1.0:
+                turned &= dice.random(len(rows)) < scenario.pivoted
             rows["setting"] = turned
             rows["reasoning"] = np.where(turned, rows["output"] * 8 // 10, -1)
         yield rows

@@ -66,6 +66,7 @@ _REASONING: Final = LOUD._replace(
     family="chain-of-thought extraction", text=_bare, setting=PIPELINE._replace(client=None), output=Spread(1_900, 0.8)
 )
 _QUIET: Final = LOUD._replace(accounts=4, daily=1_500, workers=4)
+_SLOW: Final = _REASONING._replace(accounts=4, daily=2_000, workers=4)
 _LIST: Final = _REASONING._replace(apart=False, addresses=rented, cards=5, workers=2, requests=25_000)
 _HYDRA: Final = _REASONING._replace(
     accounts=500, daily=40, workers=1, requests=200_000, lasts=10.0, staggered=2.0,
@@ -108,6 +109,9 @@ FAMILIES: Final[dict[str, Scenario]] = {
     "paraphrased": _QUIET._replace(
         family="chain-of-thought extraction", daily=3_000, text=_reworded, output=Spread(1_200, 0.6)
     ),
+    # Slow enough for an honest batch job until it has found its technique, or its model is released.
+    "slow search": _SLOW._replace(refused=400),
+    "slow pivot": _SLOW._replace(setting=PIPELINE._replace(client=None, model=MODELS[0]), pivot=REASONS, pivoted=0.5),
     # One question list, split by index modulo.
     "split 5": _LIST._replace(accounts=5, daily=2_500, workers=8),
     "split 50": _LIST._replace(accounts=50, daily=250),
