@@ -1,7 +1,9 @@
 """Judgement: what people's verdicts on earlier cases say about a new one.
 
-A logistic regression over the columns of evidence, with River's steps in mini-batches. It is additive, so each column's
-share of an opinion can be named. Labels are rare and biased, and that is met in five ways:
+A logistic regression over the columns of evidence, with River's steps in mini-batches. It starts from what the evidence
+itself says of each case (`PRIOR` and the sum of its row) and learns only how far that is wrong: a case that came out as
+its score said teaches next to nothing. It is additive, so each column's share of an opinion can be named. Labels are
+rare and biased, and that is met in five ways:
 
 - **Rare.** Every label is kept, up to `KEPT`, and all of them are learned again with each new one, from nothing: labels
   count alike, whenever they came, and the same labels give the same opinion in any order.
@@ -9,8 +11,10 @@ share of an opinion can be named. Labels are rare and biased, and that is met in
   clear, or the other way round, says nothing about the next account.
 - **Few.** The most that an opinion may weigh grows with the number of the rarer class: nothing without labels of both
   kinds, half of `CAP` with `HALF` of each.
-- **Biased.** People only look at accounts that already look bad. So an opinion counts only about such accounts, and not
-  at all about those with less evidence than any that people saw.
+- **Biased.** People only look at accounts that already look bad. Whom they look at depends on the evidence, and what
+  they find is learned given that evidence, so their choice by itself teaches nothing: learned without it, what they
+  cleared, which had less evidence of everything, spoke against every attack in its first hours. And an opinion counts
+  only about such accounts, not at all about those with less evidence than any that people saw.
 - **Not independent.** An account has one label, its newest: whoever is looked at ten times teaches once.
 
 It fails where a new attack resembles what people once cleared, which is why its say is capped, and why it says nothing
@@ -23,6 +27,7 @@ from typing import Final
 import numpy as np
 
 from .detector import BoolVector, FloatMatrix, FloatVector, IntVector
+from .score import PRIOR
 from .snapshot import Array, SnapshotError, State, pack, unpack
 
 CAP: Final = 1.5
@@ -43,12 +48,15 @@ SHRINK: Final = 0.02
 """Steps over all labels, the rate of each, and its pull towards no opinion (l2)."""
 
 
-def step(weights: FloatVector, rows: FloatMatrix, labels: IntVector, importance: FloatVector) -> FloatVector:
+def step(
+    weights: FloatVector, rows: FloatMatrix, labels: IntVector, importance: FloatVector, said: FloatVector | float = 0.0
+) -> FloatVector:
     """One step down the gradient of the log loss of a mini-batch, as River's LogisticRegression does it with SGD.
 
-    `importance` says how much each row counts; it adds up to 1 over the batch.
+    `importance` says how much each row counts; it adds up to 1 over the batch. `said` is what is known of each row
+    already, in log-odds; with 0 the steps are River's.
     """
-    wrong = 1.0 / (1.0 + np.exp(-(rows @ weights))) - labels
+    wrong = 1.0 / (1.0 + np.exp(-(said + rows @ weights))) - labels
     stepped: FloatVector = weights - RATE * ((wrong * importance) @ rows + SHRINK * weights)
     return stepped
 
@@ -124,8 +132,9 @@ class Judgement:
         order = np.lexsort((*self._rows.T, self._labels))
         rows, labels = self._rows[order], self._labels[order]
         importance = np.where(labels > 0, 0.5 / attacks, 0.5 / others)
+        said = PRIOR + rows.sum(axis=1)
         for _ in range(PASSES):
-            self._weights = step(self._weights, rows, labels, importance)
+            self._weights = step(self._weights, rows, labels, importance, said)
 
     def snapshot(self) -> bytes:
         """Its labels as bytes; `restore` learns them again."""

@@ -8,7 +8,7 @@ import numpy as np
 from .detector import FloatMatrix, FloatVector, IntVector
 from .signals import SIGNALS, Kind
 
-VERSION: Final = "signals-4 ensemble-1 judgement-1"
+VERSION: Final = "signals-4 ensemble-1 judgement-2"
 """Which evidence a score was made of; every verdict names it."""
 
 PRIOR: Final = -6.0

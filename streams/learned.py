@@ -33,6 +33,9 @@ _COLUMNS: Final = [DETECTOR_FEATURES.index(name) for name in DRIFTING]
 _LARGEST: Final = 64 * 1024 * 1024
 """Bytes of a partition's models, decompressed: a damaged header must not reserve all memory."""
 
+ANSWERS: Final = 16_384
+"""Scores that the answer is ranked among: enough to tell 1 in 10,000 from what is rarer."""
+
 AGAIN_MS: Final = 3_600_000
 """How often a protection that stays lifted is announced again."""
 
@@ -48,7 +51,7 @@ class Learned:
     """What the detectors of one partition have learned."""
 
     def __init__(self, detector: Ensemble | None = None) -> None:
-        self._detector = detector if detector is not None else Ensemble(DETECTOR_FEATURES, size=16_384)
+        self._detector = detector if detector is not None else Ensemble(DETECTOR_FEATURES, size=ANSWERS)
         self._judgement = Judgement(scoring.OWN)
         self._drift = Drift(DRIFTING)
         self._sight = Sight()

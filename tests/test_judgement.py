@@ -8,9 +8,9 @@ from river.optim import SGD
 from models.judgement import CAP, HALF, KEPT, RATE, SHRINK, SPAN, Judgement, step
 from models.snapshot import SnapshotError
 
-COLUMNS = ("volume", "templates", "cues")
-ATTACK, SUITE = np.array([[1.5, 0.0, 2.0]]), np.array([[1.5, 1.4, 0.0]])
-"""An attack that asks for reasoning, and an evaluation suite: both are loud."""
+COLUMNS = ("volume", "templates", "cues", "newness")
+ATTACK, SUITE = np.array([[1.5, 0.0, 2.0, 1.6]]), np.array([[1.5, 1.4, 0.0, 1.6]])
+"""An attack that asks for reasoning, and an evaluation suite: both are loud and new."""
 
 
 def taught(attacks: int, suites: int) -> Judgement:
@@ -26,8 +26,8 @@ def opinion(judgement: Judgement, row: np.ndarray) -> float:
 
 def test_a_step_is_rivers() -> None:
     dice = np.random.default_rng(3)
-    rows, labels = dice.uniform(0, 2, (200, 3)), dice.integers(0, 2, 200)
-    river, weights = LogisticRegression(optimizer=SGD(RATE), l2=SHRINK, intercept_lr=0.0), np.zeros(3)
+    rows, labels = dice.uniform(0, 2, (200, 4)), dice.integers(0, 2, 200)
+    river, weights = LogisticRegression(optimizer=SGD(RATE), l2=SHRINK, intercept_lr=0.0), np.zeros(4)
     for row, label in zip(rows, labels, strict=True):
         river.learn_one(dict(zip(COLUMNS, row.tolist(), strict=True)), bool(label))
         weights = step(weights, row[None], np.array([label]), np.ones(1))
@@ -54,13 +54,29 @@ def test_few_labels_say_little_and_the_rarer_kind_decides() -> None:
     assert opinion(taught(400, 10), SUITE) == pytest.approx(opinion(taught(10, 10), SUITE), abs=0.05)
 
 
+def test_what_came_out_as_its_score_said_teaches_next_to_nothing() -> None:
+    judgement = Judgement(COLUMNS)
+    rows = np.concatenate((np.repeat(ATTACK * 2.4, 40, axis=0), np.repeat(SUITE * 0.3, 40, axis=0)))
+    judgement.learn_labels(rows, np.arange(80) < 40, np.arange(80))
+    assert judgement.weigh(np.concatenate((ATTACK, SUITE))) == pytest.approx([0, 0], abs=0.2)
+
+
+def test_that_people_look_at_the_loudest_does_not_speak_against_an_attack_in_its_first_hours() -> None:
+    """What was cleared had less of everything than what was confirmed, and so has an attack that has just begun."""
+    judgement = Judgement(COLUMNS)
+    confirmed, cleared = np.array([[1.5, 1.0, 2.0, 1.6]]), np.array([[1.5, 0.9, 0.1, 0.1]])
+    rows = np.concatenate((np.repeat(confirmed, 30, axis=0), np.repeat(cleared, 30, axis=0)))
+    judgement.learn_labels(rows, np.arange(60) < 30, np.arange(60))
+    assert opinion(judgement, np.array([[1.5, 0.9, 0.3, 0.3]])) > 0
+
+
 def test_about_accounts_that_nobody_would_look_at_it_has_no_opinion() -> None:
     judgement = taught(30, 30)
-    quiet = np.array([[0.2, 0.4, 0.0]])
+    quiet = np.array([[0.2, 0.4, 0.0, 0.0]])
     assert opinion(judgement, quiet) == 0
     least = float(SUITE.sum())
-    rows = np.array([[least, 0, 0], [least - SPAN / 2, 0, 0], [least - SPAN, 0, 0]])
-    whole = judgement.terms(np.array([1.0, 0, 0]))["volume"]
+    rows = np.array([[least, 0, 0, 0], [least - SPAN / 2, 0, 0, 0], [least - SPAN, 0, 0, 0]])
+    whole = judgement.terms(np.array([1.0, 0, 0, 0]))["volume"]
     expected = [whole * least, whole * (least - SPAN / 2) / 2, 0]
     assert judgement.weigh(rows) == pytest.approx(np.clip(expected, -judgement.most, judgement.most))
 
@@ -74,7 +90,7 @@ def test_an_account_teaches_once_and_a_changed_mind_counts() -> None:
 
 def test_a_label_that_is_unlearned_leaves_no_trace() -> None:
     judgement = taught(HALF, HALF)
-    judgement.learn_labels(np.array([[0.1, 0.9, 0.4]]), np.array([True]), np.array([99]))
+    judgement.learn_labels(np.array([[0.1, 0.9, 0.4, 0.0]]), np.array([True]), np.array([99]))
     assert judgement.snapshot() != taught(HALF, HALF).snapshot()
     judgement.forget(99)
     assert judgement.snapshot() == taught(HALF, HALF).snapshot()
@@ -82,7 +98,7 @@ def test_a_label_that_is_unlearned_leaves_no_trace() -> None:
 
 def test_the_order_of_labels_does_not_matter_and_the_oldest_go() -> None:
     dice = np.random.default_rng(5)
-    rows, labels = dice.uniform(0, 2, (60, 3)), dice.random(60) < 0.5
+    rows, labels = dice.uniform(0, 2, (60, 4)), dice.random(60) < 0.5
     order = dice.permutation(60)
     one, other = Judgement(COLUMNS), Judgement(COLUMNS)
     one.learn_labels(rows, labels, np.arange(60))

@@ -258,7 +258,7 @@ def _watched(name: str, played: Sequence[Played], budget: Budget) -> Watched:
                 continue
             elif job.kind in BESIDE:
                 bystanders |= {(job.seed, account)} if met.height >= THROTTLE else set()
-            elif kind != EXEMPT_KIND and _of_extraction_size(met, budget):
+            elif kind != EXEMPT_KIND and of_extraction_size(met, budget):
                 large[number] = met
             else:
                 kinds[label, kind][number] = met
@@ -286,7 +286,8 @@ def _watched(name: str, played: Sequence[Played], budget: Budget) -> Watched:
     )
 
 
-def _of_extraction_size(met: Met, budget: Budget) -> bool:
+def of_extraction_size(met: Met, budget: Budget) -> bool:
+    """Whether what an account was served is a whole budget, in any unit."""
     return met.sent >= budget.requests or met.output >= budget.output_tokens or met.reasoning >= budget.reasoning_tokens
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from models import score as scoring
 from models.detector import FloatMatrix, FloatVector, IntVector
+from models.ensemble import Ensemble
 from models.signals import TermIndices
 from sinks.policy import Policy
 
@@ -43,8 +44,8 @@ class Watcher(Protocol):
 class Ablated(Pipeline):
     """The pipeline with some columns of evidence (`models.score.NAMES`) always taken for zero."""
 
-    def __init__(self, policy: Policy, dropped: Sequence[str]) -> None:
-        super().__init__(policy)
+    def __init__(self, policy: Policy, dropped: Sequence[str], detector: Ensemble | None = None) -> None:
+        super().__init__(policy, detector=detector)
         self._dropped = [scoring.NAMES.index(name) for name in dropped]
 
     def _score(self, block: Block, found: Features, tail: FloatVector) -> TermIndices:
@@ -59,10 +60,10 @@ class Stillwatch:
     for the throttle, where the other conditions of the throttle (kinds of evidence, requests or share of the budget)
     are met, and else 0."""
 
-    def __init__(self, policy: Policy, dropped: Sequence[str] = ()) -> None:
+    def __init__(self, policy: Policy, dropped: Sequence[str] = (), *, detector: Ensemble | None = None) -> None:
         # Half of what is played here is an attack: in no such hour would anybody want to go on.
         policy = msgspec.structs.replace(policy, brake=None)
-        self.pipeline = Ablated(policy, dropped) if dropped else Pipeline(policy)
+        self.pipeline = Ablated(policy, dropped, detector) if dropped else Pipeline(policy, detector=detector)
         self.campaigns = Campaigns(policy)
         self.membership = Membership()
         self.sightings: bytes | None = None
