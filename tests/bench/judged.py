@@ -1,4 +1,4 @@
-"""What people's judgement is worth: `python -m tests.bench.judged`, some ten minutes.
+"""What people's judgement is worth: `python -m tests.bench.judged`, some twenty minutes.
 
 Two weeks of one seed: honest accounts, lookalikes, some attacks, one platform. At the end of each day somebody looks
 at the accounts with the highest scores that nobody has looked at yet, and says of each what it is (`confirmed` or

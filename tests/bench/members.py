@@ -1,4 +1,4 @@
-"""What each member of the ensemble is worth: `python -m tests.bench.members`, some twenty minutes.
+"""What each member of the ensemble is worth: `python -m tests.bench.members`, half an hour.
 
 The same streams in front of detectors whose ensembles differ: all three members, and each that leaves some out. It
 prints the share of each family's requests served before a throttle, on an account's own evidence, and the most that
