@@ -2,19 +2,20 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from .process import settle
 from .terminal import BAD_INPUT, console, fail, opened
 
-FEWER: Final[dict[str, Any]] = {"parts": 1, "crowd": 100, "each": 1}
+FEWER: Final[dict[str, int]] = {"parts": 1, "crowd": 100, "each": 1}
 """Without fields everything is played nine times over: so fewer honest accounts. But for as long, or nobody would know
 which of them are of extraction size."""
 
-WITHOUT_TRAITS: Final[dict[str, Any]] = {"parts": 0, "wide_days": 8.0}
+WITHOUT_TRAITS: Final[dict[str, float]] = {"parts": 0, "wide_days": 8.0}
 """Without traits every look is made eight times over, and only groups are of interest."""
 
 
@@ -74,16 +75,15 @@ def evaluate(
 
     chosen = tuple(name for name in families if name != "none") if families else tuple(FAMILIES)
     gathering = tuple(name for name in crowds if name != "none") if crowds else tuple(CROWDS)
-    less: dict[str, Any] = FEWER if away else {}
     if traits:
-        less = WITHOUT_TRAITS
         chosen = chosen if families else tuple(name for name in FAMILIES if name.startswith(("split", "hydra")))
         gathering = gathering if crowds else ()
     try:
         plan = Plan(
             seeds=seeds or (1,), families=chosen, crowds=gathering, traces=traces, tools=tools, without=without,
-            dropped=dropped, ablations=ablations, away=away, traits=traits, policy=policy, **less,
+            dropped=dropped, ablations=ablations, away=away, traits=traits, policy=policy,
         )  # fmt: skip
+        plan = replace(plan, **(FEWER if away else WITHOUT_TRAITS if traits else {}))
         Policy.load(policy)
     except (ValueError, PolicyError) as error:
         fail(error, BAD_INPUT)

@@ -1,6 +1,6 @@
 """Arena: every family and every honest account in front of every watcher, on as many processes as there are cores."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
 from dataclasses import dataclass
@@ -211,9 +211,7 @@ def _calm(plan: Plan, seed: int, *, wide: bool) -> tuple[Backdrop, dict[str, Tab
 
 
 def _tables(plan: Plan, labels: Sequence[Label]) -> dict[str, Table]:
-    licensed = [Exempt(scope="account", value=label.account) for label in labels if label.kind == EXEMPT_KIND]
-    policy = Policy.load(plan.policy)
-    policy = msgspec.structs.replace(policy, exempt=(*policy.exempt, *licensed))
+    policy = exempting(Policy.load(plan.policy), labels)
     playing = watchers(policy, plan.dropped, ablations=plan.ablations)
     detector = playing[WATCHERS[0]]
     if plan.traits and isinstance(detector, Stillwatch):
@@ -221,6 +219,12 @@ def _tables(plan: Plan, labels: Sequence[Label]) -> dict[str, Table]:
     if plan.away:
         playing = {WATCHERS[0]: playing[WATCHERS[0]], **blind(policy, plan.dropped)}
     return {name: Table(watcher) for name, watcher in playing.items()}
+
+
+def exempting(policy: Policy, labels: Iterable[Label]) -> Policy:
+    """The policy, with those of some accounts exempt that are licensed."""
+    licensed = [Exempt(scope="account", value=label.account) for label in labels if label.kind == EXEMPT_KIND]
+    return msgspec.structs.replace(policy, exempt=(*policy.exempt, *licensed))
 
 
 def _truth(label: Label) -> tuple[str, str]:

@@ -314,9 +314,7 @@ def _turned(
         if scenario.settings:
             rows["setting"] = dice.integers(0, len(account.settings), len(rows))
         if scenario.pivot:
-            turned = rows["at"] >= pivot_at
-            if scenario.pivoted < 1.0:
-                turned &= dice.random(len(rows)) < scenario.pivoted
+            turned = (rows["at"] >= pivot_at) & (dice.random(len(rows)) < scenario.pivoted)
             rows["setting"] = turned
             rows["reasoning"] = np.where(turned, rows["output"] * 8 // 10, -1)
         yield rows

@@ -29,10 +29,10 @@ from streams.features import DETECTOR_FEATURES
 from streams.pipeline import LESSON_MS, Pipeline
 from streams.profiles import Block
 from streams.replay import Recorded
-from streams.simulate.families import campaigns
-from streams.simulate.lookalikes import lookalikes
 from streams.simulate.prompts import Prompts
-from streams.simulate.stream import MONDAY, Stream, crowd
+from streams.simulate.stream import MONDAY, Stream
+
+from .town import attacked, neighbours
 
 DAY_MS: Final = 86_400_000
 FAMILIES: Final = ("bulk", "coercion", "multimodal", "pivot", "search", "templates")
@@ -113,8 +113,7 @@ def played(stream: Stream) -> tuple[Listening, Ledger]:
 def honest(days: int) -> None:
     """Alarms on honest accounts, by kind."""
     prompts, end_at = Prompts(1), MONDAY + days * DAY_MS
-    accounts = [*crowd(1, MONDAY, end_at, prompts, range(200)), *lookalikes(1, 2, MONDAY, end_at, prompts)]
-    stream = Stream(accounts, prompts, MONDAY, end_at)
+    stream = Stream(neighbours(1, prompts, end_at, people=200), prompts, MONDAY, end_at)
     pipeline, _ = played(stream)
     found: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     for label in stream.labels:
@@ -131,10 +130,7 @@ def honest(days: int) -> None:
 
 def attack(family: str, days: int) -> None:
     """How much of what it asks for an attack has got at its first alarm."""
-    prompts, end_at, begins_at = Prompts(1), MONDAY + (2 + days) * DAY_MS, MONDAY + 2 * DAY_MS
-    accounts = [*crowd(1, MONDAY, end_at, prompts, range(150))]
-    accounts += campaigns([family], 1, MONDAY, end_at, prompts, begins_at)
-    stream = Stream(accounts, prompts, MONDAY, end_at)
+    stream = attacked(family, 1, days)
     pipeline, ledger = played(stream)
     own = [label.account for label in stream.labels if label.label == "attack"]
     wanted = {account: ledger.accounts[account].sent for account in own}

@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from sinks.policy import Policy
-from sinks.rules import Exempt
-from streams.evaluate.arena import EXEMPT_KIND
+from streams.evaluate.arena import EXEMPT_KIND, exempting
 from streams.evaluate.judge import THROTTLE, Met, days_at, share_before
 from streams.evaluate.play import Table, batches, sent, stripped
 from streams.evaluate.report import of_extraction_size
@@ -46,9 +43,7 @@ def attacked(family: str, seed: int, days: int = 3, people: int = 150) -> Stream
 
 def policy_for(stream: Stream) -> Policy:
     """The packaged policy, which exempts those of a stream that are licensed."""
-    policy = Policy.load()
-    licensed = [Exempt(scope="account", value=account) for account in _licensed(stream)]
-    return msgspec.structs.replace(policy, exempt=(*policy.exempt, *licensed))
+    return exempting(Policy.load(), stream.labels)
 
 
 def played(stream: Stream, watchers: Mapping[str, Watcher]) -> dict[str, Accounts]:
@@ -69,14 +64,10 @@ def served(stream: Stream, accounts: Accounts) -> float:
 def accused(stream: Stream, accounts: Accounts) -> tuple[int, int, float]:
     """Account-days of honest accounts throttled or worse, all of them, and the most that spoke against one; without
     those that are licensed, or of extraction size."""
-    licensed, budget = _licensed(stream), Policy.load().budget
-    honest = {label.account for label in stream.labels if label.label != "attack"} - licensed
+    budget = Policy.load().budget
+    honest = {label.account for label in stream.labels if label.label != "attack" and label.kind != EXEMPT_KIND}
     counted = {
         account: one for account, one in accounts.items() if account in honest and not of_extraction_size(one, budget)
     }
     thrown, days = days_at(counted, THROTTLE)
     return thrown, days, max((strength for one in counted.values() for strength, _ in one.rises), default=0.0)
-
-
-def _licensed(stream: Stream) -> set[str]:
-    return {label.account for label in stream.labels if label.kind == EXEMPT_KIND}
